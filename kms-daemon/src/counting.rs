@@ -49,4 +49,8 @@ impl Store for Counting {
     fn is_shared(&self) -> bool {
         self.store.is_shared()
     }
+
+    fn lag(&self) -> std::time::Duration {
+        self.store.lag()
+    }
 }

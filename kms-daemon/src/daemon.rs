@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::Service;
 use crate::app::App;
-use crate::config::{Config, Listen};
+use crate::config::{Config, EtcdSettings, Listen};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Development, Seed, SeedError};
 use crate::http::{Front, Limits, Memory, Pages, Server};
@@ -44,7 +44,8 @@ use kms_installation::link_identity::LinkSetupError;
 use kms_installation::tls::{self, TlsError};
 use kms_keys::{Barrier, CatalogError};
 use kms_sigv4::Verifier;
-use kms_store::{RedbStore, Store};
+use kms_store::etcd::EtcdOptionsError;
+use kms_store::{EtcdStore, RedbStore, Store, StoreError};
 
 mod ports;
 
@@ -90,6 +91,17 @@ pub enum DaemonError {
     /// The store cannot be opened, or does not fit the rest.
     #[error(transparent)]
     Consistency(#[from] ConsistencyError),
+    /// The options of the etcd cluster cannot be used.
+    #[error(transparent)]
+    Etcd(#[from] EtcdOptionsError),
+    /// The etcd cluster cannot be used.
+    #[error("cannot use {place}: {source}")]
+    Cluster {
+        /// The members and the prefix.
+        place: String,
+        /// What the cluster says.
+        source: StoreError,
+    },
     /// The store's content cannot be read.
     #[error("cannot read the store: {0}")]
     Catalog(#[from] CatalogError),
@@ -184,7 +196,10 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     });
     let space = Arc::new(Space::new(data.path(), config.disk));
     let path = data.path().join("audit");
-    let fitting = Fitting::open(data.path(), &path, Some(Arc::clone(&space))).await?;
+    let etcd = etcd(&config).await?;
+    let place = config.etcd.as_ref().map(EtcdSettings::place);
+    let space_of_store = Some(Arc::clone(&space));
+    let fitting = Fitting::open(data.path(), &path, space_of_store, place.as_deref()).await?;
     let store = fitting.store();
     let options = LogOptions {
         policy: config.audit.clone(),
@@ -201,7 +216,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
 
     let link = Link::of(&config, data.path(), link)?;
     let (peers, link) = (link.peers, link.server);
-    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit), store);
+    let starting = start(&config, &data, (peers, roots), Arc::clone(&audit), (store, etcd));
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = starting => started?,
@@ -360,13 +375,22 @@ async fn start(
     data: &DataDir,
     (peers, roots): (Peers, Credentials),
     audit: Arc<AuditLog>,
-    store: Arc<RedbStore>,
+    (store, etcd): (Arc<RedbStore>, Option<Arc<EtcdStore>>),
 ) -> Result<Started, DaemonError> {
-    let domains = Domains::of(Arc::clone(&store), data.path().join("store.redb"));
+    let domains = match (&etcd, &config.etcd) {
+        (Some(etcd), Some(settings)) => {
+            let records = Arc::clone(etcd) as Arc<dyn Store>;
+            Domains::of_shared(Arc::clone(&store), records, settings.place().into())
+        }
+        _ => Domains::of(Arc::clone(&store), data.path().join("store.redb")),
+    };
     let bound = domains.regions()?;
     let snapshots = Snapshots::new(data.path(), Arc::clone(&store), Arc::clone(&audit));
     let snapshots = Arc::new(snapshots);
-    let tokens = Barrier::new(store);
+    let tokens = match etcd {
+        Some(etcd) => Barrier::new(etcd),
+        None => Barrier::new(store),
+    };
     let store: Arc<dyn Store> = Arc::clone(&tokens) as Arc<dyn Store>;
     let devices = DevicesConfig {
         data: data.path().to_owned(),
@@ -428,6 +452,16 @@ async fn start(
         None => service,
     };
     Ok(Started { service, iam, fleet, store, snapshots, trails })
+}
+
+/// Opens the store on etcd, if the records are there.
+async fn etcd(config: &Config) -> Result<Option<Arc<EtcdStore>>, DaemonError> {
+    let Some(settings) = &config.etcd else { return Ok(None) };
+    let place = settings.place();
+    let opened = EtcdStore::open(settings.options()?).await;
+    let opened = opened.map_err(|source| DaemonError::Cluster { place: place.clone(), source })?;
+    tracing::info!(place, "the records are in etcd");
+    Ok(Some(Arc::new(opened)))
 }
 
 /// Returns the Regions to start with. With `--region any` these include Regions that were used

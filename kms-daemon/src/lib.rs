@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod development;
 pub mod engine;
 pub mod envelope;
+pub mod freshness;
 pub mod http;
 pub mod iam;
 pub mod job;

@@ -14,6 +14,7 @@ use hsm_protocol::domain::Kind;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::freshness;
 use crate::metrics::{Metrics, Readiness};
 use crate::regions::Regions;
 use crate::trail::Trails;
@@ -179,7 +180,8 @@ impl DaemonStatus {
             pools.iter().flat_map(|(region, health)| report(region, health)).collect();
         let last_backup = self.known_backup();
         let losses = losses(&pools, self.keys().as_ref(), last_backup.as_ref());
-        let store_available = self.store_available.load(Ordering::Acquire);
+        let is_fresh = freshness::is_fresh(&*self.store);
+        let store_available = self.store_available.load(Ordering::Acquire) && is_fresh;
         let audit_writable = self.audit.is_writable();
         let serves = |region: &String| {
             devices.iter().any(|device| device.region == *region && device.in_service)
@@ -253,7 +255,12 @@ impl DaemonStatus {
             )
         });
         let rewraps = self.rewraps().into_iter().filter_map(|report| report.problem());
-        out.chain(left).chain(trails).chain(rewraps).collect()
+        let stale = (!freshness::is_fresh(&*self.store)).then(|| {
+            "the store has not been heard of for longer than decisions may be old, and requests get \
+             DependencyTimeoutException; see whether a majority of the etcd cluster runs and can be reached"
+                .to_owned()
+        });
+        stale.into_iter().chain(out).chain(left).chain(trails).chain(rewraps).collect()
     }
 }
 

@@ -201,8 +201,16 @@ impl Daemon {
     /// # Panics
     /// If it does not run, or takes too long.
     pub fn stop_and_read(&mut self) -> (ExitStatus, String) {
+        self.process.as_ref().expect("the daemon runs").signal(Signal::TERM);
+        self.await_end()
+    }
+
+    /// Waits for the end of a daemon that was asked to stop; returns what it wrote as well.
+    ///
+    /// # Panics
+    /// If it does not run, or takes too long.
+    pub fn await_end(&mut self) -> (ExitStatus, String) {
         let mut process = self.process.take().expect("the daemon runs");
-        process.signal(Signal::TERM);
         (process.wait(PATIENCE), process.output())
     }
 

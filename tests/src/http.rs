@@ -240,10 +240,18 @@ impl Connection {
     /// If nobody listens there.
     #[must_use]
     pub fn to(address: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("the daemon listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        stream.set_nodelay(true).expect("an option can be set");
-        Self(stream)
+        Self::try_to(address, PATIENCE).expect("the daemon listens")
+    }
+
+    /// Connects to an address where perhaps nobody listens, for answers that take no longer than `patience`.
+    ///
+    /// # Errors
+    /// If nobody does.
+    pub fn try_to(address: &str, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
     }
 
     /// Sends bytes.

@@ -5,7 +5,10 @@
 //! | [`calls`] | calls of one device, short enough for tests |
 //! | [`daemon`] | a `kmsd` of its own, that can be stopped, killed and started again |
 //! | [`ctl`] | `kmsctl` |
+//! | [`etcd`] | daemons on a cluster of etcd |
 //! | [`model`] | clients that remember what the daemon acknowledged |
+//! | [`chaos`] | clients of one daemon while everything below and around it fails |
+//! | [`history`] | whether what several clients were told has an order |
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
 //! | [`client`] | connections to it that stay open, over either HTTP, in the clear and encrypted |
 //! | [`remains`] | what is left of secrets in the memory of a process |
@@ -38,6 +41,7 @@ pub mod ballots;
 pub mod board;
 pub mod browser;
 pub mod calls;
+pub mod chaos;
 pub mod client;
 pub mod costly;
 pub mod ctl;
@@ -46,8 +50,10 @@ pub mod device;
 pub mod emulator;
 pub mod enclave;
 pub mod environment;
+pub mod etcd;
 pub mod flash;
 pub mod flood;
+pub mod history;
 pub mod http;
 pub mod importer;
 pub mod instructions;

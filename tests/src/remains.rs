@@ -95,6 +95,17 @@ pub fn search(process: u32, secrets: &[Secret]) -> Found {
     found
 }
 
+/// Looks for secrets in bytes, such as a file, which are called `name`.
+#[must_use]
+pub fn search_bytes(name: &str, bytes: &[u8], secrets: &[Secret]) -> Found {
+    let mut found = Found::new();
+    Wanted::new(secrets).find_in(bytes, |place, secret, form| {
+        let place = format!("{form}, at {place} in {name}");
+        found.entry(secret.to_owned()).or_default().push(place);
+    });
+    found
+}
+
 /// All pieces of all secrets, to be found in one pass.
 struct Wanted<'s> {
     pieces: HashMap<&'s [u8; PIECE], Vec<(&'s str, &'s str)>>,

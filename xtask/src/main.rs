@@ -6,6 +6,7 @@ mod bench;
 mod browser;
 mod budget;
 mod cargo;
+mod chaos;
 mod ci;
 mod circles;
 mod codegen;
@@ -79,7 +80,7 @@ const fn plain(
 }
 
 /// What people do, each with a line or two in the help.
-const COMMANDS: [Subcommand; 9] = [
+const COMMANDS: [Subcommand; 10] = [
     Subcommand {
         name: "run",
         options: "[--board NAME] [--data DIR] [--release] [-- KMSD-FLAGS]",
@@ -97,6 +98,13 @@ const COMMANDS: [Subcommand; 9] = [
     plain("test", "[FILTER] [--suite FILE] [--nightly] [-- FLAGS]", "run every test", test::main),
     plain("ci", "", "the gate: every check below, then every test", ci::main),
     plain("bench", "[-- FLAGS]", "measure speed and what commands cost", bench::main),
+    Subcommand {
+        name: "chaos",
+        options: "[--seed N] [--minutes N] [--json]",
+        about: "clients while everything fails",
+        more: chaos::HELP,
+        run: chaos::main,
+    },
     plain("firmware", "[--deny-warnings] [--json]", "build every image", firmware::main),
     plain("package", "[--version VERSION]", "make the Debian package", package::main),
     Subcommand {

@@ -11,6 +11,7 @@ use crate::{
     failure::Result,
     firmware::{Board, emulated, tested},
     package::{self, Source},
+    packages::install,
     python, term, tokens,
     toolchain::Toolchain,
 };
@@ -55,6 +56,7 @@ impl Rig {
         let boards = tested()?;
         browser::prepare();
         tokens::prepare();
+        etcd()?;
         let python = python::prepare()?;
         let (programs, images) = daemon::build(boards, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
@@ -76,6 +78,14 @@ impl Rig {
         let packages = names.into_iter().zip(self.packages.iter().cloned());
         let nightly = self.nightly.then(|| ("STRONGROOM_NIGHTLY".to_owned(), "1".into()));
         self.firmware.iter().cloned().chain(programs).chain(packages).chain(nightly).collect()
+    }
+}
+
+/// Sees to it that there is an etcd cluster to be had: tests of the store need one, and none is left out.
+pub(crate) fn etcd() -> Result<()> {
+    match command::on_path("etcd") && command::on_path("etcdctl") {
+        true => Ok(()),
+        false => install(&["etcd-server", "etcd-client"]),
     }
 }
 

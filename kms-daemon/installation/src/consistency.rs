@@ -100,8 +100,9 @@ pub struct Fitting {
 }
 
 impl Fitting {
-    /// Compares what is in a data directory and opens its store. `audit` is the log's directory. Where
-    /// it does not fit nothing is written, other than the question whether that is accepted.
+    /// Compares what is in a data directory and opens its store. `audit` is the log's directory;
+    /// `elsewhere` is where the records are, if the store has only facts. Where it does not fit
+    /// nothing is written, other than the question whether that is accepted.
     ///
     /// # Errors
     /// [`ConsistencyError::Refused`] if it does not fit together and nobody has accepted that.
@@ -109,10 +110,17 @@ impl Fitting {
         data: &Path,
         audit: &Path,
         space: Option<Arc<Space>>,
+        elsewhere: Option<&str>,
     ) -> Result<Self, ConsistencyError> {
         let path = data.join("store.redb");
-        let open = || RedbStore::open_in(&path, space.clone());
-        let found = path.exists().then(open).transpose()?;
+        let open = async || match elsewhere {
+            Some(place) => RedbStore::open_beside(&path, space.clone(), place).await,
+            None => RedbStore::open_in(&path, space.clone()),
+        };
+        let found = match path.exists() {
+            true => Some(open().await?),
+            false => None,
+        };
         let state = found.as_ref().map(state).transpose()?.unwrap_or_default();
         let marks = mark::read_all(data)?;
         let witnesses: Vec<Position> =
@@ -136,7 +144,10 @@ impl Fitting {
         } else if !state.accepted {
             Acceptance::of_data(data).forget_data()?;
         }
-        let store = found.map_or_else(open, Ok)?;
+        let store = match found {
+            Some(store) => store,
+            None => open().await?,
+        };
         let id = match id {
             Some(id) => id,
             None => {

@@ -56,6 +56,38 @@ pub struct Settings {
     /// Directory of store, audit log and credentials [default: in the user's data directory].
     #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA")]
     pub data: Option<PathBuf>,
+    /// Where keys, policies and identities are kept: etcd:URL,URL,… for an etcd cluster that several daemons
+    /// share [default: store.redb in the data directory].
+    #[arg(long, value_name = "etcd:URL,…", env = "STRONGROOM_STORE")]
+    pub store: Option<String>,
+    /// What the keys in etcd start with; one for each installation [default: /strongroom].
+    #[arg(long, value_name = "PREFIX", env = "STRONGROOM_STORE_PREFIX", requires = "store")]
+    pub store_prefix: Option<String>,
+    /// Authorities that vouch for the members of the etcd cluster, PEM; required for https.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_STORE_CA", requires = "store")]
+    pub store_ca: Option<PathBuf>,
+    /// Certificate chain that is shown to etcd, PEM [default: none].
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_STORE_CERT", requires = "store_key")]
+    pub store_cert: Option<PathBuf>,
+    /// Private key of that certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_STORE_KEY", requires = "store_cert")]
+    pub store_key: Option<PathBuf>,
+    /// User of etcd [default: none].
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "STRONGROOM_STORE_USER",
+        requires = "store_password_file"
+    )]
+    pub store_user: Option<String>,
+    /// File with the password of that user in its first line.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STRONGROOM_STORE_PASSWORD_FILE",
+        requires = "store_user"
+    )]
+    pub store_password_file: Option<PathBuf>,
     /// Devices: soft[:N], qemu[:BOARD][:N], serial:PATH, tcp:HOST:PORT, unix:PATH, with REGION=… in front for
     /// one Region only; repeatable [default: soft]. BOARD is an emulated board, such as mps2_an505 [default:
     /// that of the flash in the data directory, else qemu_riscv32].
@@ -258,6 +290,13 @@ impl Settings {
             admin_listen: self.admin_listen.or(file.admin_listen),
             connections_per_address: self.connections_per_address.or(file.connections_per_address),
             data: self.data.or(file.data),
+            store: self.store.or(file.store),
+            store_prefix: self.store_prefix.or(file.store_prefix),
+            store_ca: self.store_ca.or(file.store_ca),
+            store_cert: self.store_cert.or(file.store_cert),
+            store_key: self.store_key.or(file.store_key),
+            store_user: self.store_user.or(file.store_user),
+            store_password_file: self.store_password_file.or(file.store_password_file),
             hsm: self.hsm.or(file.hsm),
             region: self.region.or(file.region),
             account: self.account.or(file.account),

@@ -80,6 +80,10 @@ impl Store for Barrier {
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }
+
+    fn lag(&self) -> std::time::Duration {
+        self.inner.lag()
+    }
 }
 
 /// Whether a token is stored that is under one of these keys. What cannot be read has none.
@@ -144,6 +148,10 @@ mod tests {
 
         fn is_shared(&self) -> bool {
             self.inner.is_shared()
+        }
+
+        fn lag(&self) -> std::time::Duration {
+            self.inner.lag()
         }
     }
 

@@ -16,7 +16,7 @@ use hsm_protocol::token::KeyToken;
 use super::own::{DIGEST_KEYS, DigestKey, SYSTEM_KEYS, SystemKey};
 use super::{CatalogError, KeyRecord, layout};
 use kms_base::identifier::parse_key_arn;
-use kms_store::{Entry, Page, Range, RedbStore, Store, StoreError};
+use kms_store::{BlockingReads, Entry, Page, Range, Store, StoreError};
 
 /// The number of records that are read at a time.
 const PAGE: usize = 1000;
@@ -152,7 +152,7 @@ pub async fn tally(store: &dyn Store, region: &str) -> Result<Tally, CatalogErro
 ///
 /// # Errors
 /// [`CatalogError`] if the store cannot be read.
-pub fn tally_blocking(store: &RedbStore, region: &str) -> Result<Tally, CatalogError> {
+pub fn tally_blocking(store: &dyn BlockingReads, region: &str) -> Result<Tally, CatalogError> {
     let mut tally = Tally::default();
     for prefix in PREFIXES {
         let mut pages = Pages::of(prefix);
@@ -179,7 +179,7 @@ pub struct Sample {
 /// # Errors
 /// [`CatalogError`] if the store cannot be read.
 pub fn sample_blocking(
-    store: &RedbStore,
+    store: &dyn BlockingReads,
     region: &str,
     domain: DomainId,
     size: usize,
@@ -308,7 +308,7 @@ pub enum Look {
 /// # Errors
 /// [`CatalogError`] if the store cannot be read.
 pub fn domains(
-    store: &RedbStore,
+    store: &dyn BlockingReads,
     region: &str,
     look: Look,
 ) -> Result<BTreeMap<DomainId, usize>, CatalogError> {
@@ -356,7 +356,7 @@ fn count(found: &mut BTreeMap<DomainId, usize>, token: &[u8]) {
 ///
 /// # Errors
 /// [`CatalogError::Store`] if the store cannot be read.
-pub fn has_key(store: &RedbStore, arn: &str) -> Result<bool, CatalogError> {
+pub fn has_key(store: &dyn BlockingReads, arn: &str) -> Result<bool, CatalogError> {
     let Some((scope, id)) = parse_key_arn(arn) else { return Ok(false) };
     Ok(store.get_blocking(&layout::key(&scope, id))?.is_some())
 }

@@ -19,10 +19,12 @@ use super::in_flight::InFlight;
 use super::kms::Kms;
 use super::query::{self, Query};
 use crate::app::App;
+use crate::freshness;
 use kms_audit::{AuditError, Outcome};
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
 use kms_sigv4::{SignedRequest, SigningService, TOKEN};
+use kms_store::Follower as _;
 
 /// A protocol of AWS: how requests are read and run, and how their answers are written.
 pub(super) trait Protocol {
@@ -148,9 +150,11 @@ impl Front {
         let unread = content.is_err() && head.version < Version::HTTP_2;
         let mut request = InFlight::new(head, peer, &self.app.region);
         let announced = protocol.announce(head, &mut request);
+        let fresh = freshness::ensure(&**self.app.service.catalog().store()).await;
         let outcome = match (writable, announced) {
             (Err(error), _) => Err(KmsError::internal(error).into()),
             (_, Err(error)) => Err(error),
+            _ if let Err(error) = fresh => Err(error.into()),
             _ => protocol.decide(self, head, content, &mut request).await,
         };
         let ended =

@@ -13,6 +13,12 @@ use super::Regions;
 use crate::engine::Engine;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::tokens;
+use kms_store::Store as _;
+
+/// What is said where other daemons are not kept from storing tokens.
+const OTHERS: &str = "Domain keys cannot be removed while the records are in a store that several \
+                      daemons share: another one could store a key token under the domain key just \
+                      after it was removed, and the token would be permanently lost.";
 
 /// A removal that is under way: nothing new is stored under these keys meanwhile.
 pub(super) struct Removal {
@@ -33,6 +39,9 @@ impl Regions {
         ballot: &[u8],
     ) -> Result<Option<Removal>, KmsError> {
         let Some((domain, keys)) = removed(ballot) else { return Ok(None) };
+        if self.ruler.tokens.is_shared() {
+            return Err(KmsError::new(Exception::UnsupportedOperation, OTHERS));
+        }
         // A device that has missed the rotation would go on making tokens under the former key.
         let state = engine.bring_up_to_date((self.ruler.ledger)(region)).await?;
         let keys: Vec<u32> = keys.into_iter().filter(|key| *key != state.active_key()).collect();

@@ -82,6 +82,10 @@ impl Store for Flaky {
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }
+
+    fn lag(&self) -> std::time::Duration {
+        self.inner.lag()
+    }
 }
 
 impl Rig {

@@ -1,43 +1,124 @@
 //! The conformance suite of store engines. Each engine runs the whole suite.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::time::timeout;
 
+use super::etcd::EtcdOptions;
+use super::etcd::testing::EtcdCluster;
 use super::*;
 
 /// A store with whatever keeps its data alive.
 struct Fixture {
     store: Option<Arc<dyn Store>>,
-    directory: Option<tempfile::TempDir>,
+    engine: Engine,
+}
+
+enum Engine {
+    Memory,
+    Redb(tempfile::TempDir),
+    /// The options with a prefix of its own, and what else uses the cluster.
+    Etcd(EtcdOptions, Option<EtcdStore>),
+}
+
+/// Prefixes that were given out.
+static PREFIXES: AtomicU64 = AtomicU64::new(0);
+
+/// One member, without TLS. It is for all tests, and so for users who change each other's revisions.
+fn plain() -> &'static EtcdCluster {
+    static CLUSTER: LazyLock<EtcdCluster> = LazyLock::new(|| EtcdCluster::start(1));
+    &CLUSTER
+}
+
+/// Three members, with TLS, certificates of clients, and users with passwords.
+fn secured() -> &'static EtcdCluster {
+    static CLUSTER: LazyLock<EtcdCluster> = LazyLock::new(|| EtcdCluster::with_users(3));
+    &CLUSTER
 }
 
 impl Fixture {
-    fn memory() -> Self {
-        Self { store: Some(Arc::new(MemoryStore::new())), directory: None }
+    async fn memory() -> Self {
+        Self { store: Some(Arc::new(MemoryStore::new())), engine: Engine::Memory }
     }
 
-    fn redb() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut fixture = Self { store: None, directory: Some(directory) };
-        fixture.reopen();
+    async fn redb() -> Self {
+        Self::of(Engine::Redb(tempfile::tempdir().unwrap())).await
+    }
+
+    async fn etcd(cluster: fn() -> &'static EtcdCluster) -> Self {
+        let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
+        let options = move || cluster().options(&format!("/strongroom/{number}"));
+        // A cluster that is being started blocks.
+        let options = tokio::task::spawn_blocking(options).await.unwrap();
+        Self::of(Engine::Etcd(options, None)).await
+    }
+
+    async fn etcd_plain() -> Self {
+        Self::etcd(plain).await
+    }
+
+    async fn etcd_secured() -> Self {
+        Self::etcd(secured).await
+    }
+
+    /// One whose cluster has another user, who changes something before each change.
+    async fn etcd_busy() -> Self {
+        let mut fixture = Self::etcd_plain().await;
+        if let Engine::Etcd(options, other) = &mut fixture.engine {
+            let prefix = format!("{}-other", options.prefix);
+            *other =
+                Some(EtcdStore::open(EtcdOptions { prefix, ..options.clone() }).await.unwrap());
+        }
+        fixture
+    }
+
+    async fn of(engine: Engine) -> Self {
+        let mut fixture = Self { store: None, engine };
+        fixture.reopen().await;
         fixture
     }
 
     /// Closes and opens the store, if its engine outlives a process.
-    fn reopen(&mut self) {
-        if let Some(directory) = &self.directory {
-            self.store = None;
-            self.store =
-                Some(Arc::new(RedbStore::open(&directory.path().join("store.redb")).unwrap()));
+    async fn reopen(&mut self) {
+        match &self.engine {
+            Engine::Memory => {}
+            Engine::Redb(directory) => {
+                self.store = None;
+                let path = directory.path().join("store.redb");
+                self.store = Some(Arc::new(RedbStore::open(&path).unwrap()));
+            }
+            Engine::Etcd(options, _) => {
+                self.store = Some(Arc::new(EtcdStore::open(options.clone()).await.unwrap()));
+            }
         }
     }
 
     fn store(&self) -> &Arc<dyn Store> {
         self.store.as_ref().unwrap()
+    }
+
+    /// Whether nothing but the changes of the store raises its revision, each by one.
+    fn is_alone(&self) -> bool {
+        !matches!(self.engine, Engine::Etcd(..))
+    }
+
+    /// Whether a store that was at `before` can be at `now` after so many changes.
+    fn is_after(&self, before: Revision, changes: u64, now: Revision) -> bool {
+        match self.is_alone() {
+            true => now.0 == before.0 + changes,
+            false => now.0 >= before.0 + changes,
+        }
+    }
+
+    /// Has the other user of the cluster change something.
+    async fn disturb(&self) {
+        if let Engine::Etcd(_, Some(other)) = &self.engine {
+            let _ = other.commit(put("disturbance", "")).await.unwrap();
+        }
     }
 }
 
@@ -45,11 +126,19 @@ macro_rules! conformance {
     ($($check:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test]
-            async fn $check() { super::$check(super::Fixture::memory()).await; })+
+            async fn $check() { super::$check(super::Fixture::memory().await).await; })+
         }
         mod redb {
             $(#[tokio::test]
-            async fn $check() { super::$check(super::Fixture::redb()).await; })+
+            async fn $check() { super::$check(super::Fixture::redb().await).await; })+
+        }
+        mod etcd {
+            $(#[tokio::test]
+            async fn $check() { super::$check(super::Fixture::etcd_plain().await).await; })+
+        }
+        mod etcd_with_tls_and_users {
+            $(#[tokio::test]
+            async fn $check() { super::$check(super::Fixture::etcd_secured().await).await; })+
         }
     };
 }
@@ -98,7 +187,8 @@ async fn keys(store: &Arc<dyn Store>, range: Range) -> (Vec<String>, bool) {
 async fn a_new_store_is_empty(fixture: Fixture) {
     let store = fixture.store();
     let snapshot = store.get(b"key").await.unwrap();
-    assert_eq!(snapshot, Snapshot { revision: Revision(0), value: None });
+    assert_eq!(snapshot.value, None);
+    assert!(fixture.is_after(Revision(0), 0, snapshot.revision));
     assert_eq!(keys(store, range("", None, 10)).await, (vec![], false));
 }
 
@@ -108,7 +198,7 @@ async fn a_value_is_read_back(fixture: Fixture) {
     let second = applied(store, put("key", "two")).await;
     assert!(second > first);
     let snapshot = store.get(b"key").await.unwrap();
-    assert_eq!(snapshot.revision, second);
+    assert!(fixture.is_after(second, 0, snapshot.revision));
     let entry = snapshot.value.unwrap();
     assert_eq!((&*entry.value, entry.revision), (&b"two"[..], second));
     applied(store, Transaction::new().delete("key")).await;
@@ -138,11 +228,14 @@ async fn guards_decide_over_the_whole_transaction(fixture: Fixture) {
 async fn only_changes_raise_the_revision(fixture: Fixture) {
     let store = fixture.store();
     let first = applied(store, put("a", "1")).await;
-    assert_eq!(applied(store, Transaction::new()).await, first);
-    assert_eq!(applied(store, Transaction::new().delete("absent")).await, first);
+    let is_after = |changes, now| fixture.is_after(first, changes, now);
+    assert!(is_after(0, applied(store, Transaction::new()).await));
+    assert!(is_after(0, applied(store, Transaction::new().delete("absent")).await));
     assert_eq!(store.commit(put("a", "2").absent("a")).await.unwrap(), Commit::Conflict);
-    assert_eq!(store.get(b"a").await.unwrap().revision, first);
-    assert_eq!(applied(store, put("a", "1")).await, first.next());
+    let read = store.get(b"a").await.unwrap();
+    assert!(is_after(0, read.revision));
+    assert_eq!(read.value.unwrap().revision, first);
+    assert!(is_after(1, applied(store, put("a", "1")).await));
 }
 
 async fn limits_are_refused(fixture: Fixture) {
@@ -216,7 +309,7 @@ async fn watches_report_every_change_in_order(fixture: Fixture) {
 
 async fn a_dropped_commit_still_happens(fixture: Fixture) {
     let store = fixture.store();
-    let mut watch = store.watch(Revision(0));
+    let mut watch = store.watch(current_revision(&**store).await.unwrap());
     let mut commit = store.commit(put("a", "1"));
     // Polled once, then dropped: what a client that hangs up does.
     let _ = timeout(Duration::ZERO, &mut commit).await;
@@ -229,7 +322,7 @@ async fn concurrent_commits_lose_no_update(fixture: Fixture) {
     const TASKS: u64 = 8;
     const INCREMENTS: u64 = 25;
     let store = fixture.store();
-    applied(store, Transaction::new().put("n", 0u64.to_le_bytes())).await;
+    let first = applied(store, Transaction::new().put("n", 0u64.to_le_bytes())).await;
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
             let store = Arc::clone(store);
@@ -245,7 +338,7 @@ async fn concurrent_commits_lose_no_update(fixture: Fixture) {
     }
     let entry = store.get(b"n").await.unwrap().value.unwrap();
     assert_eq!(&*entry.value, (TASKS * INCREMENTS).to_le_bytes());
-    assert_eq!(entry.revision, Revision(1 + TASKS * INCREMENTS));
+    assert!(fixture.is_after(first, TASKS * INCREMENTS, entry.revision));
 }
 
 async fn increment(store: &Arc<dyn Store>) -> bool {
@@ -257,32 +350,32 @@ async fn increment(store: &Arc<dyn Store>) -> bool {
 }
 
 async fn everything_survives_reopening(mut fixture: Fixture) {
-    let last = {
+    let (second, last) = {
         let store = fixture.store();
         applied(store, put("a", "1")).await;
-        applied(store, put("b", "2")).await;
-        applied(store, Transaction::new().delete("a")).await
+        let second = applied(store, put("b", "2")).await;
+        (second, applied(store, Transaction::new().delete("a")).await)
     };
-    fixture.reopen();
+    fixture.reopen().await;
     let store = fixture.store();
     let snapshot = store.get(b"b").await.unwrap();
-    assert_eq!(snapshot.revision, last);
-    assert_eq!(snapshot.value.unwrap().revision, Revision(2));
+    assert!(fixture.is_after(last, 0, snapshot.revision));
+    assert_eq!(snapshot.value.unwrap().revision, second);
     assert_eq!(value(store, "a").await, None);
-    assert_eq!(applied(store, put("c", "3")).await, last.next());
+    assert!(fixture.is_after(last, 1, applied(store, put("c", "3")).await));
 }
 
 /// A step of the model comparison, over a handful of keys so that steps collide.
 #[derive(Debug, Clone)]
 enum Step {
-    Commit { guards: Vec<(u8, Option<u64>)>, writes: BTreeMap<u8, Option<u8>> },
+    Commit { guards: Vec<(u8, Option<usize>)>, writes: BTreeMap<u8, Option<u8>> },
     Range { prefix: Vec<u8>, after: Option<u8>, limit: usize },
     Reopen,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let key = 0u8..6;
-    let guards = prop::collection::vec((key.clone(), prop::option::of(0u64..20)), 0..2);
+    let guards = prop::collection::vec((key.clone(), prop::option::of(0usize..20)), 0..2);
     let writes = prop::collection::btree_map(key.clone(), prop::option::of(any::<u8>()), 0..4);
     let prefix = prop::collection::vec(0u8..2, 0..2);
     prop_oneof![
@@ -298,30 +391,34 @@ fn name(n: u8) -> Vec<u8> {
     vec![n % 2, n]
 }
 
-type Model = BTreeMap<Vec<u8>, (u64, u8)>;
+/// Values with the number of the change that set them.
+type Model = BTreeMap<Vec<u8>, (usize, u8)>;
 
 async fn compare_with_model(mut fixture: Fixture, steps: Vec<Step>) {
     let mut model = Model::new();
     let mut revision = 0;
+    // The revisions that the store gave to changes 1, 2 and so on of the model.
+    let mut given = vec![0];
     for step in steps {
         match step {
-            Step::Reopen => fixture.reopen(),
+            Step::Reopen => fixture.reopen().await,
             Step::Range { prefix, after, limit } => {
                 let after = after.map(name);
                 let matching: Vec<_> = model
                     .iter()
                     .filter(|(key, _)| key.starts_with(&prefix))
                     .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after))
-                    .map(|(key, (changed, value))| (key.clone(), *changed, vec![*value]))
+                    .map(|(key, (changed, value))| (key.clone(), given[*changed], vec![*value]))
                     .collect();
                 let read = fixture.store().range(Range { prefix, after, limit }).await.unwrap();
                 let page = read.value.entries.into_iter();
                 let page: Vec<_> = page.map(|e| (e.key, e.revision.0, e.value.to_vec())).collect();
                 assert_eq!(page, matching[..limit.min(matching.len())]);
                 assert_eq!(read.value.more, matching.len() > limit);
-                assert_eq!(read.revision, Revision(revision));
+                assert!(fixture.is_after(Revision(given[revision]), 0, read.revision));
             }
             Step::Commit { guards, writes } => {
+                fixture.disturb().await;
                 let holds = guards.iter().all(|(key, expected)| {
                     model.get(&name(*key)).map(|(changed, _)| *changed) == *expected
                 });
@@ -329,7 +426,11 @@ async fn compare_with_model(mut fixture: Fixture, steps: Vec<Step>) {
                 for (key, expected) in guards {
                     transaction = match expected {
                         None => transaction.absent(name(key)),
-                        Some(changed) => transaction.unchanged(name(key), Revision(changed)),
+                        Some(changed) => {
+                            let none = u64::MAX >> 1;
+                            let changed = given.get(changed).copied().unwrap_or(none);
+                            transaction.unchanged(name(key), Revision(changed))
+                        }
                     };
                 }
                 let mut changed = false;
@@ -349,12 +450,18 @@ async fn compare_with_model(mut fixture: Fixture, steps: Vec<Step>) {
                         };
                     }
                 }
-                revision += u64::from(changed);
-                let expected = match holds {
-                    true => Commit::Applied { revision: Revision(revision) },
-                    false => Commit::Conflict,
-                };
-                assert_eq!(fixture.store().commit(transaction).await.unwrap(), expected);
+                match (holds, fixture.store().commit(transaction).await.unwrap()) {
+                    (false, outcome) => assert_eq!(outcome, Commit::Conflict),
+                    (true, Commit::Conflict) => panic!("unexpected conflict"),
+                    (true, Commit::Applied { revision: now }) => {
+                        let before = Revision(given[revision]);
+                        assert!(fixture.is_after(before, u64::from(changed), now));
+                        if changed {
+                            revision += 1;
+                            given.push(now.0);
+                        }
+                    }
+                }
             }
         }
     }
@@ -369,11 +476,16 @@ proptest! {
 
     #[test]
     fn memory_behaves_like_the_model(steps in prop::collection::vec(step(), 1..40)) {
-        run_on_runtime(compare_with_model(Fixture::memory(), steps));
+        run_on_runtime(async { compare_with_model(Fixture::memory().await, steps).await });
     }
 
     #[test]
     fn redb_behaves_like_the_model(steps in prop::collection::vec(step(), 1..40)) {
-        run_on_runtime(compare_with_model(Fixture::redb(), steps));
+        run_on_runtime(async { compare_with_model(Fixture::redb().await, steps).await });
+    }
+
+    #[test]
+    fn etcd_behaves_like_the_model(steps in prop::collection::vec(step(), 1..40)) {
+        run_on_runtime(async { compare_with_model(Fixture::etcd_busy().await, steps).await });
     }
 }

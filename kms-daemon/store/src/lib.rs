@@ -14,9 +14,11 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub mod etcd;
 mod follow;
 mod history;
 mod lease;
@@ -26,6 +28,7 @@ mod redb;
 #[cfg(test)]
 mod conformance;
 
+pub use self::etcd::EtcdStore;
 pub use self::follow::{Follower, current_revision, follow};
 pub use self::lease::{Lease, TERM};
 pub use self::memory::MemoryStore;
@@ -41,7 +44,8 @@ pub const MAX_VALUE: usize = 1 << 20;
 /// A boxed future, so that [`Store`] and [`Watch`] can be used as trait objects.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A place in the history of a store. Grows by one with every applied change.
+/// A place in the history of a store. Grows with every applied change: by one in the engines of one
+/// process, by more in one that others use as well.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -49,7 +53,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The revision of the next change.
+    /// The next revision. The next change has this one or a later one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -208,7 +212,8 @@ impl Transaction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Commit {
-    /// Durable. `revision` is that of the change, or of the store if nothing changed.
+    /// Durable. `revision` is that of the change, or of the store if nothing changed. The store's can
+    /// be later than any change of its own.
     Applied {
         /// Revision of the change.
         revision: Revision,
@@ -263,6 +268,18 @@ pub enum StoreError {
         /// Format this release reads and writes.
         supported: u64,
     },
+    /// The file has no records: they are at that place.
+    #[error(
+        "the records of this installation are in {0}, and not in its data directory; start kmsd with \
+         --store, and use commands that ask the running daemon"
+    )]
+    Elsewhere(String),
+    /// The records are in the file, and are to be somewhere else.
+    #[error(
+        "the data directory has an installation of its own in store.redb; give --store a fresh data \
+         directory (--data DIR), or leave --store out"
+    )]
+    HasRecords,
     /// It would store a key token under a domain key that is being removed.
     #[error("the key is under a domain key that is being removed; try again, under the new one")]
     Barred,
@@ -312,6 +329,54 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether other processes can have the store open at the same time.
     fn is_shared(&self) -> bool;
+
+    /// How long ago it was last known that the watches had dealt with every change that was
+    /// acknowledged by then, to whichever process. What a cache says can be older by no more than
+    /// that. Zero if no other process can change anything.
+    fn lag(&self) -> Duration;
+}
+
+/// Reads for threads outside of the async runtime, such as those of devices.
+pub trait BlockingReads: Send + Sync {
+    /// As [`Store::get`].
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
+
+    /// As [`Store::range`].
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    fn range_blocking(&self, range: &Range) -> Result<Page, StoreError>;
+}
+
+/// Any store, for threads outside of the async runtime, while that runs.
+pub struct Blocking {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The runtime of the store.
+    pub runtime: tokio::runtime::Handle,
+}
+
+impl Blocking {
+    /// As [`Store::commit`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn commit(&self, transaction: Transaction) -> Result<Commit, StoreError> {
+        self.runtime.block_on(self.store.commit(transaction))
+    }
+}
+
+impl BlockingReads for Blocking {
+    fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        Ok(self.runtime.block_on(self.store.get(key))?.value)
+    }
+
+    fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(self.runtime.block_on(self.store.range(range.clone()))?.value)
+    }
 }
 
 /// The rules of a transaction, over whatever table an engine has. Returns the events of the

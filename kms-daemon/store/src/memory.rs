@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::history::History;
 use super::{
@@ -120,6 +121,10 @@ impl Store for MemoryStore {
 
     fn is_shared(&self) -> bool {
         self.is_shared
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

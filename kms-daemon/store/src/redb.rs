@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{fmt, io};
 
 use redb::backends::FileBackend;
@@ -19,8 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::history::History;
 use super::{
-    Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Table,
-    Transaction, Watch, apply,
+    BlockingReads, Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError,
+    StoreFuture, Table, Transaction, Watch, apply,
 };
 use kms_base::durable;
 use kms_base::space::Space;
@@ -41,6 +42,8 @@ const FORMAT: &str = "format";
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 /// Row of [`FACTS`]: what the audit log had when the last change was made.
 const LOG: &str = "log";
+/// Row of [`FACTS`]: where the records are, if they are not in this file.
+const ELSEWHERE: &str = "elsewhere";
 /// The layout this release reads and writes.
 const SUPPORTED_FORMAT: u64 = 1;
 /// What is said when nothing is written for want of room.
@@ -75,7 +78,8 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`StoreError::Engine`] if the file is damaged, in use by another process or cannot be
-    /// written; [`StoreError::Format`] if a newer release wrote it.
+    /// written; [`StoreError::Format`] if a newer release wrote it; [`StoreError::Elsewhere`] if the
+    /// records are not in it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::open_in(path, None)
     }
@@ -86,6 +90,44 @@ impl RedbStore {
     /// # Errors
     /// See [`RedbStore::open`].
     pub fn open_in(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
+        let store = Self::open_any(path, space)?;
+        match store.elsewhere()? {
+            Some(place) => Err(StoreError::Elsewhere(place)),
+            None => Ok(store),
+        }
+    }
+
+    /// Opens a file that has facts only, as the records are at `place`. From then on it can only be
+    /// opened so: whoever took it for the store would find no records.
+    ///
+    /// # Errors
+    /// See [`RedbStore::open`]; [`StoreError::HasRecords`] if it has records.
+    pub async fn open_beside(
+        path: &Path,
+        space: Option<Arc<Space>>,
+        place: &str,
+    ) -> Result<Self, StoreError> {
+        let store = Self::open_any(path, space)?;
+        let known = store.elsewhere()?;
+        if known.is_none() && store.history.latest() != Revision::default() {
+            return Err(StoreError::HasRecords);
+        }
+        if known.as_deref() != Some(place) {
+            store.set_facts(vec![(ELSEWHERE.to_owned(), Some(place.into()))]).await?;
+        }
+        Ok(store)
+    }
+
+    /// Where the records are, if they are not in the file. Blocks for a read.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn elsewhere(&self) -> Result<Option<String>, StoreError> {
+        let place = self.fact(ELSEWHERE)?;
+        Ok(place.map(|place| String::from_utf8_lossy(&place).into_owned()))
+    }
+
+    fn open_any(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
         // Read by the owner only: policies and the names of keys are nobody else's business.
         let file = durable::open_private(path).map_err(engine)?;
         let database = Arc::new(
@@ -123,23 +165,6 @@ impl RedbStore {
     /// Only the first one counts.
     pub fn keep_with_changes(&self, witness: impl Fn() -> Vec<u8> + Send + Sync + 'static) {
         let _ = self.witness.set(Box::new(witness));
-    }
-
-    /// As [`Store::get`], for threads outside of the async runtime.
-    ///
-    /// # Errors
-    /// [`StoreError::Engine`].
-    pub fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let found = read_entry(&self.database, key.to_vec()).map_err(engine)?;
-        Ok(found.value)
-    }
-
-    /// As [`Store::range`], for threads outside of the async runtime.
-    ///
-    /// # Errors
-    /// [`StoreError::Engine`].
-    pub fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
-        Ok(read_range(&self.database, range).map_err(engine)?.value)
     }
 
     /// A fact that the store keeps beside its entries. Blocks for a read.
@@ -197,6 +222,17 @@ impl fmt::Debug for RedbStore {
     }
 }
 
+impl BlockingReads for RedbStore {
+    fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let found = read_entry(&self.database, key.to_vec()).map_err(engine)?;
+        Ok(found.value)
+    }
+
+    fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(read_range(&self.database, range).map_err(engine)?.value)
+    }
+}
+
 impl Store for RedbStore {
     fn get<'a>(
         &'a self,
@@ -227,6 +263,10 @@ impl Store for RedbStore {
     /// The file is locked.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn lag(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -473,6 +513,26 @@ fn engine(error: impl ToString) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_without_the_records_is_not_taken_for_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = RedbStore::open_beside(&path, None, "etcd:a").await.unwrap();
+        assert_eq!(store.elsewhere().unwrap().as_deref(), Some("etcd:a"));
+        drop(store);
+        let refused = RedbStore::open(&path);
+        assert!(matches!(&refused, Err(StoreError::Elsewhere(at)) if at == "etcd:a"));
+        let store = RedbStore::open_beside(&path, None, "etcd:b").await.unwrap();
+        assert_eq!(store.elsewhere().unwrap().as_deref(), Some("etcd:b"));
+        let path = dir.path().join("other.redb");
+        let store = RedbStore::open(&path).unwrap();
+        let _ = store.commit(Transaction::new().put("key", [1])).await.unwrap();
+        drop(store);
+        let refused = RedbStore::open_beside(&path, None, "etcd:a").await;
+        assert!(matches!(refused, Err(StoreError::HasRecords)));
+        assert!(RedbStore::open(&path).is_ok(), "it was changed");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn facts_stay_and_each_change_has_its_witness() {

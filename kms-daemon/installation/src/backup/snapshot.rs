@@ -146,6 +146,12 @@ pub enum SnapshotError {
     /// The store changes too fast.
     #[error("the store never rests for a moment; run the backup again")]
     Restless,
+    /// A snapshot would not have the keys.
+    #[error(
+        "the records of this installation are in {0}: back that up with `etcdctl snapshot save`, and \
+         the devices with `kmsctl hsm`; a backup of kmsctl would have no keys"
+    )]
+    Elsewhere(String),
     /// The task was stopped.
     #[error("the program is stopping")]
     Stopping,
@@ -173,6 +179,9 @@ impl Snapshots {
         let mut current = self.current.lock().await;
         if current.ended {
             return Err(SnapshotError::Stopping);
+        }
+        if let Some(place) = self.store.elsewhere()? {
+            return Err(SnapshotError::Elsewhere(place));
         }
         current.snapshot = None;
         let failed = |source| SnapshotError::File { path: self.data.join(DIRECTORY), source };

@@ -11,16 +11,22 @@ use hsm_protocol::{DeviceId, DomainId};
 
 use kms_keys::CatalogError;
 use kms_keys::tokens::{Look, domains};
-use kms_store::{RedbStore, StoreError};
+use kms_store::{Blocking, BlockingReads, Commit, RedbStore, Store, StoreError, Transaction};
+use tokio::runtime::Handle;
 
 /// Facts of the store: the domain of a Region.
 const DOMAIN: &str = "domain/";
 /// Facts of the store: the devices that have served a Region.
 const DEVICES: &str = "devices/";
 
+/// Records of a shared store: the domain of a Region, 16 bytes. Whoever is first claims it.
+const CLAIM: &str = "service/domains/";
+
 /// The domains of a store's Regions.
 pub struct Domains {
     store: Arc<RedbStore>,
+    /// The records, if they are not in `store`.
+    shared: Option<Blocking>,
     /// Of the store, for texts.
     path: PathBuf,
     bound: Mutex<BTreeMap<String, Bound>>,
@@ -41,7 +47,18 @@ impl Domains {
     /// Those of a store, which is the file `path`.
     #[must_use]
     pub fn of(store: Arc<RedbStore>, path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { store, path, bound: Mutex::default() })
+        Arc::new(Self { store, shared: None, path, bound: Mutex::default() })
+    }
+
+    /// Those of a shared store, with facts in `store`. Needs a Tokio runtime.
+    #[must_use]
+    pub fn of_shared(store: Arc<RedbStore>, records: Arc<dyn Store>, name: PathBuf) -> Arc<Self> {
+        let shared = Some(Blocking { store: records, runtime: Handle::current() });
+        Arc::new(Self { store, shared, path: name, bound: Mutex::default() })
+    }
+
+    fn records(&self) -> &dyn BlockingReads {
+        self.shared.as_ref().map_or(&*self.store, |shared| shared)
     }
 
     /// Those of the store in a data directory that no kmsd uses; `None` if it has no store.
@@ -67,10 +84,10 @@ impl Domains {
         hint: Option<DomainId>,
     ) -> Result<Option<Bound>, CatalogError> {
         if let Some(bound) = self.recorded(region)? {
-            let has_keys = !domains(&self.store, region, Look::First)?.is_empty();
+            let has_keys = !domains(self.records(), region, Look::First)?.is_empty();
             return Ok(has_keys.then_some(bound));
         }
-        let found = domains(&self.store, region, Look::All)?;
+        let found = domains(self.records(), region, Look::All)?;
         let hint = hint.filter(|hint| found.contains_key(hint));
         let most = found.iter().max_by_key(|(_, count)| **count).map(|(domain, _)| *domain);
         let bound = |domain| Bound { domain, devices: Vec::new(), store: self.path.clone() };
@@ -99,6 +116,9 @@ impl Domains {
             return Ok(());
         }
         let bound = self.judge(region, domain, device).map_err(|error| error.to_string())??;
+        if let Some(shared) = &self.shared {
+            self.claim(shared, region, domain).map_err(|error| error.to_string())??;
+        }
         let devices = bound.devices.iter().flat_map(|device| device.0).collect();
         let facts = vec![
             (format!("{DOMAIN}{region}"), Some(domain.0.to_vec())),
@@ -107,6 +127,40 @@ impl Domains {
         self.store.set_facts_blocking(facts).map_err(|error| error.to_string())?;
         known.insert(region.to_owned(), bound);
         Ok(())
+    }
+
+    /// Has a shared store say which domain a Region is of: daemons that start together, before there
+    /// are keys, could otherwise each make keys in a domain of their own.
+    fn claim(
+        &self,
+        shared: &Blocking,
+        region: &str,
+        domain: &DomainId,
+    ) -> Result<Result<(), String>, CatalogError> {
+        let key = format!("{CLAIM}{region}");
+        let claim = Transaction::new().put(&*key, domain.0);
+        let transaction = match shared.get_blocking(key.as_bytes())? {
+            Some(entry) if *entry.value == domain.0 => return Ok(Ok(())),
+            Some(entry) => {
+                let found = domains(shared, region, Look::All)?;
+                if found.keys().any(|other| other.0 == *entry.value) || found.is_empty() {
+                    let other = <[u8; 16]>::try_from(&*entry.value).map(DomainId);
+                    let other = other.map_or_else(|_| "?".to_owned(), |other| other.to_string());
+                    return Ok(Err(format!(
+                        "{region} in {} is of domain {other}, which another daemon uses, and the device is \
+                         of domain {domain}. Connect a device of that domain",
+                        self.path.display()
+                    )));
+                }
+                claim.unchanged(&*key, entry.revision)
+            }
+            None => claim.absent(&*key),
+        };
+        Ok(match shared.commit(transaction)? {
+            Commit::Applied { .. } => Ok(()),
+            // It is tried again with the device.
+            Commit::Conflict => Err("another daemon has claimed the Region meanwhile".to_owned()),
+        })
     }
 
     /// What a Region is bound to once the device serves it.
@@ -123,7 +177,7 @@ impl Domains {
             }
             return Ok(Ok(bound));
         }
-        let found = domains(&self.store, region, Look::All)?;
+        let found = domains(self.records(), region, Look::All)?;
         let others: Vec<_> = found.iter().filter(|(other, _)| *other != domain).collect();
         let is_new = recorded.is_none() && found.contains_key(domain);
         if let Some((other, _)) = others.first().filter(|_| !is_new) {

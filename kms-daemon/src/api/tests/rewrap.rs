@@ -91,6 +91,10 @@ impl Store for Meddling {
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }
+
+    fn lag(&self) -> std::time::Duration {
+        self.inner.lag()
+    }
 }
 
 /// Counts the receipts that are recorded.

@@ -73,7 +73,9 @@ fn hex(text: &str, name: &str, length: usize) -> Result<String, IamError> {
 fn refused(error: SnapshotError) -> IamError {
     match error {
         SnapshotError::Unknown => IamError::new(Code::NoSuchEntity, error.to_string()),
-        SnapshotError::Unproven | SnapshotError::NoFlash(_) => IamError::invalid(error.to_string()),
+        SnapshotError::Unproven | SnapshotError::NoFlash(_) | SnapshotError::Elsewhere(_) => {
+            IamError::invalid(error.to_string())
+        }
         error => KmsError::new(Exception::KmsInternal, error.to_string()).into(),
     }
 }

@@ -1,0 +1,392 @@
+//! A client that works on what others work on, too, and notes what it was told.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use base64::engine::general_purpose::STANDARD;
+use base64::prelude::Engine;
+use serde_json::{Value, json};
+
+use super::objects::{OfAlias, OfKey, OfPolicy, State};
+use super::{Scene, Targets};
+use crate::daemon::ACCOUNT;
+use crate::history::Event;
+use crate::http::{Answer, Connection, Request};
+
+/// How long an answer may take, whatever happens meanwhile: pauses and starts are within it.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long a client waits where nobody listens.
+const AWAY: Duration = Duration::from_millis(20);
+/// Keys that a client makes.
+const MOST_KEYS: usize = 200;
+/// Ciphertexts that a client keeps.
+const MOST_SEALED: usize = 20_000;
+
+/// An acknowledged ciphertext.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    pub(super) plaintext: Vec<u8>,
+    pub(super) blob: String,
+}
+
+/// What was told of one object, and by which daemon.
+#[derive(Clone, Debug)]
+pub(super) struct Noted<O> {
+    /// Of the objects of its kind.
+    pub(super) number: usize,
+    pub(super) daemon: usize,
+    pub(super) event: Event<O>,
+}
+
+/// What a client was told.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) keys: Vec<Noted<OfKey>>,
+    pub(super) aliases: Vec<Noted<OfAlias>>,
+    pub(super) policies: Vec<Noted<OfPolicy>>,
+    pub(super) sealed: Vec<Sealed>,
+    /// Keys that it made.
+    pub(super) made: Vec<String>,
+    /// Ids of requests that were answered.
+    pub(super) answered: Vec<String>,
+    /// Begin and end of each use of a device that succeeded.
+    pub(super) served: Vec<(u64, u64)>,
+    /// Requests without an answer.
+    pub(super) lost: u64,
+    /// Refusals because a device or room was not to be had, by code.
+    pub(super) refused: BTreeMap<String, u64>,
+    /// Answers that nothing can explain.
+    pub(super) wrong: Vec<String>,
+}
+
+/// What became of a request.
+enum Told {
+    Done(Value),
+    /// Refused with this code, and without an effect.
+    Refused(String),
+    /// Not carried out: there was no room for it.
+    Nothing,
+    /// It may have taken effect, or may yet.
+    Unknown,
+}
+
+/// A request, its outcome and the time between.
+struct Call {
+    daemon: usize,
+    begin: u64,
+    end: u64,
+    told: Told,
+}
+
+impl Call {
+    fn note<O>(&self, number: usize, operation: O, answered: bool) -> Noted<O> {
+        let Self { daemon, begin, end, .. } = *self;
+        Noted { number, daemon, event: Event { begin, end, operation, answered } }
+    }
+}
+
+pub(super) struct Client<'s> {
+    scene: &'s Scene,
+    random: fastrand::Rng,
+    /// The daemon that it asks as long as that one answers.
+    home: usize,
+    /// An open connection to each daemon, if there is one.
+    connections: Vec<Option<Connection>>,
+    notes: Notes,
+}
+
+impl<'s> Client<'s> {
+    pub(super) fn new(scene: &'s Scene, mut random: fastrand::Rng) -> Self {
+        let daemons = scene.seats.len();
+        let home = random.usize(..daemons);
+        let connections = (0..daemons).map(|_| None).collect();
+        Self { scene, random, home, connections, notes: Notes::default() }
+    }
+
+    /// Works until the end is announced.
+    pub(super) fn run(mut self) -> Notes {
+        while !self.scene.is_over() {
+            match self.random.u8(..20) {
+                0..7 => self.state(),
+                7..11 => self.alias(),
+                11..14 => self.policy(),
+                14..16 => self.seal(),
+                16..19 => self.open(),
+                _ => self.make(),
+            }
+        }
+        self.notes
+    }
+
+    fn targets(&self) -> &'s Targets {
+        &self.scene.targets
+    }
+
+    /// Does something with a key whose state changes.
+    fn state(&mut self) {
+        use OfKey::{Cancel, Disable, Enable, NotPending, Saw, Schedule};
+        let number = self.random.usize(..self.targets().keys.len());
+        let id = &self.targets().keys[number];
+        let key = json!({ "KeyId": id });
+        let (operation, body, done) = match self.random.u8(..16) {
+            0..2 => ("EnableKey", key, Enable),
+            2..4 => ("DisableKey", key, Disable),
+            4 => {
+                ("ScheduleKeyDeletion", json!({ "KeyId": id, "PendingWindowInDays": 7 }), Schedule)
+            }
+            5..7 => ("CancelKeyDeletion", key, Cancel),
+            7..9 => ("DescribeKey", key, Saw(State::Enabled)),
+            9..11 => {
+                let body = json!({ "KeyId": id, "KeySpec": "AES_256" });
+                ("GenerateDataKeyWithoutPlaintext", body, Saw(State::Enabled))
+            }
+            _ => ("Encrypt", json!({ "KeyId": id, "Plaintext": "AAAA" }), Saw(State::Enabled)),
+        };
+        let call = self.call(operation, &body);
+        let (operation, answered) = match &call.told {
+            Told::Done(answer) if operation == "DescribeKey" => {
+                let state = match answer["KeyMetadata"]["KeyState"].as_str() {
+                    Some("Enabled") => State::Enabled,
+                    Some("Disabled") => State::Disabled,
+                    Some("PendingDeletion") => State::Pending,
+                    _ => return self.wrong(operation, &answer.to_string()),
+                };
+                (Saw(state), true)
+            }
+            Told::Done(_) => {
+                if !matches!(done, Enable | Disable | Schedule | Cancel) {
+                    self.notes.served.push((call.begin, call.end));
+                }
+                (done, true)
+            }
+            Told::Refused(code) => match (code.as_str(), done) {
+                ("KMSInvalidStateException", Cancel) => (NotPending, true),
+                ("KMSInvalidStateException", _) => (Saw(State::Pending), true),
+                ("DisabledException", Saw(_)) => (Saw(State::Disabled), true),
+                (code, _) => return self.wrong(operation, code),
+            },
+            // What only reads has no effect that anybody could see.
+            Told::Nothing => return,
+            Told::Unknown if matches!(done, Saw(_)) => return,
+            Told::Unknown => (done, false),
+        };
+        self.notes.keys.push(call.note(number, operation, answered));
+    }
+
+    /// Does something with an alias.
+    fn alias(&mut self) {
+        use OfAlias::{Create, Delete, Saw, Taken, Update};
+        let number = self.random.usize(..self.targets().aliases.len());
+        let name = &self.targets().aliases[number];
+        let target = self.random.usize(..self.targets().stable.len());
+        let to = json!({ "AliasName": name, "TargetKeyId": self.targets().stable[target] });
+        let (operation, body, done) = match self.random.u8(..8) {
+            0..2 => ("CreateAlias", to, Create(target)),
+            2..4 => ("UpdateAlias", to, Update(target)),
+            4..6 => ("DeleteAlias", json!({ "AliasName": name }), Delete),
+            _ => ("DescribeKey", json!({ "KeyId": name }), Saw(None)),
+        };
+        let call = self.call(operation, &body);
+        let (operation, answered) = match &call.told {
+            Told::Done(answer) if operation == "DescribeKey" => {
+                let found = answer["KeyMetadata"]["KeyId"].as_str();
+                let number = self.targets().stable.iter().position(|id| Some(id.as_str()) == found);
+                if number.is_none() {
+                    return self.wrong(operation, &answer.to_string());
+                }
+                (Saw(number), true)
+            }
+            Told::Done(_) => (done, true),
+            Told::Refused(code) => match (code.as_str(), done) {
+                ("AlreadyExistsException", Create(_)) => (Taken, true),
+                ("NotFoundException", Update(_) | Delete | Saw(_)) => (Saw(None), true),
+                (code, _) => return self.wrong(operation, code),
+            },
+            Told::Nothing => return,
+            Told::Unknown if matches!(done, Saw(_)) => return,
+            Told::Unknown => (done, false),
+        };
+        self.notes.aliases.push(call.note(number, operation, answered));
+    }
+
+    /// Uses a key whose policy denies that now and then, or changes the policy.
+    fn policy(&mut self) {
+        let number = self.random.usize(..self.targets().policies.len());
+        let id = &self.targets().policies[number];
+        let (operation, body, done) = if self.random.u8(..4) == 0 {
+            let denies = self.random.bool();
+            let body = json!({ "KeyId": id, "PolicyName": "default", "Policy": policy(denies) });
+            ("PutKeyPolicy", body, OfPolicy::Put { denies })
+        } else {
+            let body = json!({ "KeyId": id, "Plaintext": "AAAA" });
+            ("Encrypt", body, OfPolicy::Saw { denied: false })
+        };
+        let call = self.call(operation, &body);
+        let puts = matches!(done, OfPolicy::Put { .. });
+        let (operation, answered) = match &call.told {
+            Told::Done(_) => (done, true),
+            Told::Refused(code) if code == "AccessDeniedException" && !puts => {
+                (OfPolicy::Saw { denied: true }, true)
+            }
+            Told::Refused(code) => return self.wrong(operation, code),
+            Told::Unknown if puts => (done, false),
+            Told::Nothing | Told::Unknown => return,
+        };
+        self.notes.policies.push(call.note(number, operation, answered));
+    }
+
+    /// Encrypts something that it will want to have back.
+    fn seal(&mut self) {
+        let key = self.some_key().to_owned();
+        let mut plaintext = vec![0; self.random.usize(32..=256)];
+        self.random.fill(&mut plaintext);
+        let body = json!({ "KeyId": key, "Plaintext": STANDARD.encode(&plaintext) });
+        let Call { begin, end, told, .. } = self.call("Encrypt", &body);
+        match told {
+            Told::Done(answer) => match answer["CiphertextBlob"].as_str() {
+                Some(blob) => {
+                    self.notes.served.push((begin, end));
+                    if self.notes.sealed.len() < MOST_SEALED {
+                        self.notes.sealed.push(Sealed { plaintext, blob: blob.to_owned() });
+                    }
+                }
+                None => self.wrong("Encrypt", &answer.to_string()),
+            },
+            Told::Refused(code) => self.wrong("Encrypt", &code),
+            Told::Nothing | Told::Unknown => {}
+        }
+    }
+
+    /// Decrypts something that it has encrypted.
+    fn open(&mut self) {
+        if self.notes.sealed.is_empty() {
+            return;
+        }
+        let at = self.random.usize(..self.notes.sealed.len());
+        let sealed = self.notes.sealed[at].clone();
+        let Call { begin, end, told, .. } =
+            self.call("Decrypt", &json!({ "CiphertextBlob": sealed.blob }));
+        match told {
+            Told::Done(answer) if opens(&answer, &sealed) => self.notes.served.push((begin, end)),
+            Told::Done(_) => self.wrong("Decrypt", "another plaintext"),
+            Told::Refused(code) => self.wrong("Decrypt", &code),
+            Told::Nothing | Told::Unknown => {}
+        }
+    }
+
+    /// Makes a key.
+    fn make(&mut self) {
+        if self.notes.made.len() >= MOST_KEYS {
+            return;
+        }
+        match self.call("CreateKey", &json!({})).told {
+            Told::Done(answer) => match answer["KeyMetadata"]["KeyId"].as_str() {
+                Some(id) => self.notes.made.push(id.to_owned()),
+                None => self.wrong("CreateKey", &answer.to_string()),
+            },
+            Told::Refused(code) => self.wrong("CreateKey", &code),
+            Told::Nothing | Told::Unknown => {}
+        }
+    }
+
+    /// One that stays enabled.
+    fn some_key(&mut self) -> &str {
+        let number = self.random.usize(..self.targets().stable.len() + self.notes.made.len());
+        let made = number.checked_sub(self.targets().stable.len());
+        made.map_or_else(|| &self.targets().stable[number], |made| &self.notes.made[made])
+    }
+
+    fn wrong(&mut self, operation: &str, what: &str) {
+        self.notes.wrong.push(format!("{operation} was answered {what}"));
+    }
+
+    /// Sends a request once, as soon as a daemon listens.
+    fn call(&mut self, operation: &str, body: &Value) -> Call {
+        let request = Request::new(operation, body.to_string());
+        let daemons = self.connections.len();
+        let elsewhere = self.random.u8(..8) == 0;
+        let mut daemon = if elsewhere { self.random.usize(..daemons) } else { self.home };
+        let (bytes, mut connection) = loop {
+            let (bytes, address) = self.scene.sign(request.clone(), daemon);
+            let kept = self.connections[daemon].take();
+            if let Some(kept) = kept.and_then(still_open) {
+                break (bytes, kept);
+            }
+            match Connection::try_to(&address, LONGEST) {
+                Ok(connection) => break (bytes, connection),
+                Err(_) if self.scene.is_over() => {
+                    let now = self.scene.now();
+                    return Call { daemon, begin: now, end: now, told: Told::Nothing };
+                }
+                Err(_) => {
+                    thread::sleep(AWAY);
+                    daemon = (daemon + 1) % daemons;
+                    self.home = daemon;
+                }
+            }
+        };
+        let begin = self.scene.now();
+        let answer = connection.write(&bytes).and_then(|()| connection.read());
+        let end = self.scene.now();
+        if answer.is_ok() {
+            self.connections[daemon] = Some(connection);
+        }
+        let told = match answer {
+            Ok(answer) => self.read(operation, &answer),
+            Err(error) => {
+                self.notes.lost += 1;
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+                    self.wrong(operation, &format!("nothing in {LONGEST:?}"));
+                }
+                // It may take effect as long as its process lives.
+                return Call { daemon, begin, end: u64::MAX, told: Told::Unknown };
+            }
+        };
+        let end = if matches!(told, Told::Unknown) { end + self.scene.lingers } else { end };
+        Call { daemon, begin, end, told }
+    }
+
+    fn read(&mut self, operation: &str, answer: &Answer) -> Told {
+        match answer.header("x-amzn-requestid") {
+            Some(id) => self.notes.answered.push(id.to_owned()),
+            None => self.wrong(operation, "without a request id"),
+        }
+        if answer.status == 200 {
+            // Some operations answer nothing.
+            return Told::Done(serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
+        }
+        let code = answer.code();
+        let throttled = code == "ThrottlingException";
+        if answer.status < 500 && !throttled {
+            return Told::Refused(code);
+        }
+        *self.notes.refused.entry(code).or_default() += 1;
+        if throttled { Told::Nothing } else { Told::Unknown }
+    }
+}
+
+/// The connection, unless the daemon has ended it.
+fn still_open(mut connection: Connection) -> Option<Connection> {
+    (!connection.is_over()).then_some(connection)
+}
+
+/// Whether this is the answer to `Decrypt`.
+pub(super) fn opens(answer: &Value, sealed: &Sealed) -> bool {
+    let plaintext = answer["Plaintext"].as_str().and_then(|text| STANDARD.decode(text).ok());
+    plaintext.as_ref() == Some(&sealed.plaintext)
+}
+
+/// A key policy that lets the account do everything, or everything but to encrypt.
+pub(super) fn policy(denies: bool) -> String {
+    let root = format!("arn:aws:iam::{ACCOUNT}:root");
+    let all = json!({
+        "Effect": "Allow", "Principal": { "AWS": root }, "Action": "kms:*", "Resource": "*",
+    });
+    let not = json!({
+        "Effect": "Deny", "Principal": "*", "Action": "kms:Encrypt", "Resource": "*",
+    });
+    let statements = if denies { vec![all, not] } else { vec![all] };
+    json!({ "Version": "2012-10-17", "Statement": statements }).to_string()
+}

@@ -1,0 +1,326 @@
+//! What goes wrong, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use kms_store::etcd::testing::EtcdCluster;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::Scene;
+use super::line::{Line, Trouble};
+use crate::daemon::Daemon;
+use crate::emulator::{Attachment, Emulator};
+use crate::process::signal_process;
+
+/// A time without faults, in milliseconds.
+const CALM: std::ops::Range<u64> = 200..2_500;
+/// How long a fault lasts, in milliseconds.
+const LASTS: std::ops::Range<u64> = 50..2_500;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A daemon ends as in a power cut, and starts again.
+    KillDaemon(usize),
+    /// A daemon ends as in a power cut, and so does its next start.
+    KillStart(usize),
+    /// A daemon is asked to end, and starts again.
+    StopDaemon(usize),
+    /// A daemon stands still.
+    PauseDaemon(usize),
+    /// A device loses power.
+    CutPower(usize),
+    /// All devices lose power.
+    CutAllPower,
+    /// A device stands still.
+    PauseDevice(usize),
+    /// A line is in trouble.
+    Line(usize, Trouble),
+    /// A member of the store's cluster ends as in a power cut.
+    KillMember(usize),
+    /// A member of the store's cluster stands still.
+    PauseMember(usize),
+    /// All but this member of the store's cluster end as in a power cut.
+    KillOthers(usize),
+}
+
+/// What a fault happens to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Daemon(usize),
+    Device(usize),
+    AllDevices,
+    Line(usize),
+    /// The cluster of the store: if more than one member fails, it is on purpose.
+    Store,
+}
+
+/// How many there are of what can fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) daemons: usize,
+    pub(super) devices: usize,
+    /// Members of the store's cluster; 0 if the store is a file.
+    pub(super) members: usize,
+}
+
+impl Fault {
+    /// What it is called in the report.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::KillDaemon(_) => "daemon killed",
+            Self::KillStart(_) => "daemon killed, and its start",
+            Self::StopDaemon(_) => "daemon stopped",
+            Self::PauseDaemon(_) => "daemon paused",
+            Self::CutPower(_) => "device without power",
+            Self::CutAllPower => "all devices without power",
+            Self::PauseDevice(_) => "device paused",
+            Self::Line(_, Trouble::Cut) => "line cut",
+            Self::Line(_, Trouble::Held) => "line held",
+            Self::Line(_, Trouble::Flipped) => "bits flipped on a line",
+            Self::Line(_, Trouble::Lost) => "bytes lost on a line",
+            Self::Line(_, Trouble::Doubled) => "bytes doubled on a line",
+            Self::KillMember(_) => "etcd member killed",
+            Self::PauseMember(_) => "etcd member paused",
+            Self::KillOthers(_) => "etcd without a majority",
+        }
+    }
+
+    fn random(random: &mut fastrand::Rng, numbers: Numbers) -> Self {
+        let device = random.usize(..numbers.devices);
+        let daemon = random.usize(..numbers.daemons);
+        if numbers.members > 0 && random.u8(..4) == 0 {
+            let member = random.usize(..numbers.members);
+            return match random.u8(..5) {
+                0..2 => Self::KillMember(member),
+                2..4 => Self::PauseMember(member),
+                _ => Self::KillOthers(member),
+            };
+        }
+        match random.u8(..14) {
+            0..2 => Self::KillDaemon(daemon),
+            2 => Self::KillStart(daemon),
+            3 => Self::StopDaemon(daemon),
+            4 => Self::PauseDaemon(daemon),
+            5..7 => Self::CutPower(device),
+            7 => Self::CutAllPower,
+            8 => Self::PauseDevice(device),
+            9 => Self::Line(device, Trouble::Cut),
+            10 => Self::Line(device, Trouble::Held),
+            11 => Self::Line(device, Trouble::Flipped),
+            12 => Self::Line(device, Trouble::Lost),
+            _ => Self::Line(device, Trouble::Doubled),
+        }
+    }
+
+    fn victim(self) -> Victim {
+        match self {
+            Self::KillDaemon(daemon)
+            | Self::KillStart(daemon)
+            | Self::StopDaemon(daemon)
+            | Self::PauseDaemon(daemon) => Victim::Daemon(daemon),
+            Self::CutPower(device) | Self::PauseDevice(device) => Victim::Device(device),
+            Self::CutAllPower => Victim::AllDevices,
+            Self::Line(device, _) => Victim::Line(device),
+            Self::KillMember(_) | Self::PauseMember(_) | Self::KillOthers(_) => Victim::Store,
+        }
+    }
+
+    /// Whether both can be at once.
+    fn goes_with(self, other: Self) -> bool {
+        use Victim::{AllDevices, Device};
+        let (one, other) = (self.victim(), other.victim());
+        one != other && !matches!((one, other), (AllDevices, Device(_)) | (Device(_), AllDevices))
+    }
+}
+
+/// One or two faults at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// How long nothing goes wrong before.
+    pub calm: Duration,
+    /// The faults, in the order in which they end.
+    pub faults: Vec<Fault>,
+    /// How long they last.
+    pub lasts: Duration,
+}
+
+impl Act {
+    /// The next one of a schedule.
+    pub(super) fn random(random: &mut fastrand::Rng, numbers: Numbers) -> Self {
+        let mut faults = vec![Fault::random(random, numbers)];
+        let second = Fault::random(random, numbers);
+        if random.u8(..3) == 0 && faults[0].goes_with(second) {
+            faults.push(second);
+        }
+        // A daemon does not start without its store: that is back before.
+        faults.sort_by_key(|fault| fault.victim() != Victim::Store);
+        let mut time = |range| Duration::from_millis(random.u64(range));
+        Self { calm: time(CALM), faults, lasts: time(LASTS) }
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, fault) in self.faults.iter().enumerate() {
+            let and = if number == 0 { "" } else { ", " };
+            write!(f, "{and}{}", fault.name())?;
+            match fault.victim() {
+                Victim::Daemon(number) | Victim::Device(number) | Victim::Line(number) => {
+                    write!(f, " {number}")?;
+                }
+                Victim::AllDevices | Victim::Store => {}
+            }
+        }
+        write!(f, ", for {} ms", self.lasts.as_millis())
+    }
+}
+
+/// An emulated device with a line that can be in trouble.
+#[derive(Debug)]
+pub(super) struct Device {
+    directory: TempDir,
+    emulator: Option<Emulator>,
+    line: Line,
+}
+
+impl Device {
+    pub(super) fn new(random: fastrand::Rng) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let emulator = Emulator::boot(directory.path(), Attachment::CONSOLE);
+        emulator.await_start();
+        let line = directory.path().join("troubled.sock");
+        let line = Line::new(line, emulator.line().to_owned(), random);
+        Self { directory, emulator: Some(emulator), line }
+    }
+
+    /// The line to it, in the form of `--hsm`.
+    pub(super) fn endpoint(&self) -> String {
+        format!("unix:{}", self.line.path().display())
+    }
+
+    fn cut_power(&mut self) {
+        if let Some(mut emulator) = self.emulator.take() {
+            emulator.kill();
+        }
+    }
+
+    fn boot(&mut self) {
+        self.emulator = Some(Emulator::boot(self.directory.path(), Attachment::CONSOLE));
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.emulator.as_mut().expect("it is plugged in").process().signal(signal);
+    }
+}
+
+/// What faults are done to.
+pub(super) struct World<'w> {
+    pub(super) scene: &'w Scene,
+    pub(super) devices: &'w mut [Device],
+    pub(super) cluster: &'w mut Option<EtcdCluster>,
+    pub(super) random: fastrand::Rng,
+}
+
+impl World<'_> {
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers {
+            daemons: self.scene.seats.len(),
+            devices: self.devices.len(),
+            members: self.cluster.as_ref().map_or(0, |cluster| cluster.urls().len()),
+        }
+    }
+
+    /// Begins a fault.
+    pub(super) fn begin(&mut self, fault: Fault) {
+        match fault {
+            Fault::KillDaemon(daemon) | Fault::KillStart(daemon) => {
+                self.change(daemon, Daemon::kill);
+                self.scene.died(daemon);
+            }
+            // Clients get their answers meanwhile.
+            Fault::StopDaemon(daemon) => self.signal(daemon, Signal::TERM),
+            Fault::PauseDaemon(daemon) => self.signal(daemon, Signal::STOP),
+            Fault::CutPower(device) => self.devices[device].cut_power(),
+            Fault::CutAllPower => self.devices.iter_mut().for_each(Device::cut_power),
+            Fault::PauseDevice(device) => self.devices[device].signal(Signal::STOP),
+            Fault::Line(device, trouble) => self.devices[device].line.set(Some(trouble)),
+            Fault::KillMember(member) => self.cluster().kill(member),
+            Fault::PauseMember(member) => {
+                signal_process(self.cluster().process(member), Signal::STOP);
+            }
+            Fault::KillOthers(member) => {
+                self.others(member).for_each(|other| self.cluster().kill(other));
+            }
+        }
+    }
+
+    /// Ends a fault.
+    pub(super) fn end(&mut self, fault: Fault) {
+        match fault {
+            Fault::KillDaemon(daemon) => self.change(daemon, Daemon::restart),
+            Fault::KillStart(daemon) => {
+                let after = Duration::from_millis(self.random.u64(1..500));
+                self.change(daemon, |daemon| drop(daemon.kill_while_starting(after)));
+                self.change(daemon, Daemon::restart);
+            }
+            Fault::StopDaemon(daemon) => {
+                self.change(daemon, |daemon| {
+                    let (status, said) = daemon.await_end();
+                    assert!(status.success(), "the daemon ended with {status}:\n{said}");
+                });
+                self.scene.died(daemon);
+                self.change(daemon, Daemon::restart);
+            }
+            Fault::PauseDaemon(daemon) => self.signal(daemon, Signal::CONT),
+            Fault::CutPower(device) => self.devices[device].boot(),
+            Fault::CutAllPower => self.devices.iter_mut().for_each(Device::boot),
+            Fault::PauseDevice(device) => self.devices[device].signal(Signal::CONT),
+            Fault::Line(device, _) => self.devices[device].line.set(None),
+            Fault::KillMember(member) => self.cluster().restart(member),
+            Fault::PauseMember(member) => {
+                signal_process(self.cluster().process(member), Signal::CONT);
+            }
+            Fault::KillOthers(member) => {
+                self.others(member).for_each(|other| self.cluster().restart(other));
+            }
+        }
+    }
+
+    fn change(&self, daemon: usize, change: impl FnOnce(&mut Daemon)) {
+        change(&mut self.scene.seats[daemon].daemon.write().expect("no client has failed"));
+    }
+
+    fn signal(&self, daemon: usize, signal: Signal) {
+        let daemon = self.scene.seats[daemon].daemon.read().expect("no client has failed");
+        signal_process(daemon.id(), signal);
+    }
+
+    fn cluster(&mut self) -> &mut EtcdCluster {
+        self.cluster.as_mut().expect("the store is a cluster")
+    }
+
+    fn others(&self, member: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.numbers().members).filter(move |other| *other != member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_stands_for_a_schedule() {
+        let numbers = Numbers { daemons: 2, devices: 3, members: 3 };
+        let schedule = |seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            (0..50).map(|_| Act::random(&mut random, numbers)).collect::<Vec<_>>()
+        };
+        assert_eq!(schedule(5), schedule(5));
+        assert_ne!(schedule(5), schedule(6));
+        let both = schedule(5).into_iter().filter(|act| act.faults.len() == 2);
+        assert!(both.clone().count() > 5, "some come together");
+        assert!(both.clone().all(|act| act.faults[0].goes_with(act.faults[1])));
+    }
+}

@@ -1,0 +1,25 @@
+//! A minute of faults each, by a schedule that is another one in each run. `cargo xtask chaos` runs longer.
+
+use std::time::Duration;
+
+use hsm_tests::chaos::{Options, run};
+use hsm_tests::seed;
+
+#[test]
+fn nothing_acknowledged_is_lost_whatever_fails() {
+    a_minute("nothing_acknowledged_is_lost_whatever_fails", 1);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_two_daemons_on_one_cluster() {
+    a_minute("nothing_acknowledged_is_lost_by_two_daemons_on_one_cluster", 2);
+}
+
+fn a_minute(test: &str, daemons: usize) {
+    let mut random = seed::random(test);
+    let (seed, time) = (random.u64(..), Duration::from_secs(60));
+    let report = run(Options { seed, time, daemons, devices: 3, tells: true });
+    eprintln!("{report}");
+    assert!(report.violations().is_empty(), "{report}");
+    assert!(report.faults() >= 5 && report.answered() >= 100, "too little happened\n{report}");
+}
