@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::iam::Iam;
 use crate::link::OutboxSignal;
 use crate::metrics::Times;
+use crate::proxy::Proxies;
 use crate::quota::{Pool, Quotas};
 use crate::regions::Regions;
 use kms_audit::AuditFacts;
@@ -66,6 +67,7 @@ pub struct Service {
     quotas: Quotas,
     outbox: OutboxSignal,
     identities: Option<Arc<Iam>>,
+    proxies: Option<Arc<Proxies>>,
     authorization: Times,
 }
 
@@ -92,6 +94,7 @@ impl Service {
             quotas: Quotas::default(),
             outbox: OutboxSignal::default(),
             identities: None,
+            proxies: None,
             authorization: Times::of_authorization(),
         })
     }
@@ -108,6 +111,19 @@ impl Service {
     pub fn with_identities(mut self, identities: Arc<Iam>) -> Self {
         self.identities = Some(identities);
         self
+    }
+
+    /// The same service with external key stores: their proxies are called by these. It needs identities as
+    /// well, which keep the secrets.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: Arc<Proxies>) -> Self {
+        self.proxies = Some(proxies);
+        self
+    }
+
+    /// The external key store proxies, if any may be called.
+    pub(crate) fn proxies(&self) -> Option<&Arc<Proxies>> {
+        self.proxies.as_ref()
     }
 
     /// The same service, which counts there what authorizations take.

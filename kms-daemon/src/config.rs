@@ -29,10 +29,12 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
 mod listen;
+mod proxies;
 mod store;
 
 use self::durability::{audit_policy, disk_policy, refusals, trail_place, trail_schedule};
 pub use self::listen::Listen;
+pub use self::proxies::XksProxies;
 pub use self::store::EtcdSettings;
 
 /// The Region if none is given.
@@ -141,6 +143,8 @@ pub struct Config {
     /// Whose certificates clients of [`Config::xks_listen`] have to show: a file of authorities, PEM, and
     /// the names in the certificates.
     pub xks_clients: Option<(PathBuf, Vec<String>)>,
+    /// Which external key store proxies may be called, and how.
+    pub xks_proxies: Option<XksProxies>,
     /// Whether the development interface is on, and the seed file, if there is one.
     pub development: Option<Option<PathBuf>>,
 }
@@ -148,7 +152,7 @@ pub struct Config {
 /// Checks the settings, with defaults for what is not given.
 fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
-    let refusal_rate = refusals(&given)?;
+    let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
     let trail_schedule = trail_schedule(&given)?;
     let etcd = EtcdSettings::of(&given)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
@@ -223,6 +227,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         link_listen: place("link-listen", given.link_listen)?,
         xks_listen: place("xks-listen", given.xks_listen)?,
         xks_clients,
+        xks_proxies,
         development,
     };
     config.check()?;

@@ -49,7 +49,9 @@ use kms_store::{EtcdStore, RedbStore, Store, StoreError};
 
 mod ports;
 
-use ports::{certificate, external_over_tls, external_stores, keep_certificate, limits, listen};
+use ports::{
+    certificate, external_over_tls, external_stores, keep_certificate, limits, listen, proxies,
+};
 
 /// The limit on connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -258,6 +260,9 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     {
         metrics.certificate("link", end);
     }
+    if let Some(proxies) = service.proxies() {
+        metrics.proxies(proxies.metrics());
+    }
     let management = Management::new(Arc::clone(&iam))
         .with_snapshots(Arc::clone(&snapshots))
         .with_trails(Arc::clone(&trails));
@@ -438,6 +443,10 @@ async fn start(
     }));
     let iam = Arc::new(iam.await?);
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
+    let service = match &config.xks_proxies {
+        Some(settings) => service.with_proxies(Arc::new(proxies(settings)?)),
+        None => service,
+    };
     let service = match config.development {
         Some(_) => service.in_development(),
         None => service,

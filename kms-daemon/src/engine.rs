@@ -171,7 +171,7 @@ fn current(record: &KeyRecord) -> Result<key::KeyRef<'_>, KmsError> {
 fn of_blob<'k>(record: &'k KeyRecord, blob: Envelope<'_>) -> Result<key::KeyRef<'k>, KmsError> {
     let material = record
         .material(&blob.material)
-        .filter(|material| material.is_present())
+        .filter(|material| material.is_present() && blob.is_bare(record.external.is_some()))
         .ok_or_else(|| KmsError::bare(Exception::InvalidCiphertext))?;
     Ok(key::KeyRef { id: record.id.device(), token: Bytes(&material.token) })
 }

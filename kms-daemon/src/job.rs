@@ -28,6 +28,7 @@ pub mod checkpoints;
 pub mod deletion;
 pub mod expiry;
 pub mod outbox;
+mod proxies;
 pub mod rewrap;
 pub mod rotation;
 
@@ -110,6 +111,12 @@ impl Jobs {
             "identity-uses",
             (IDENTITY_USES, Runs::Everywhere),
             |app: Arc<App>| async move { app.iam.flush_uses().await },
+        );
+        jobs.every(
+            app,
+            "xks-proxies",
+            (proxies::INTERVAL, Runs::Everywhere),
+            |app: Arc<App>| async move { proxies::check(&app).await },
         );
         let last = Arc::new(checkpoints::Last::default());
         jobs.every(

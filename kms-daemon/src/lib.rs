@@ -23,6 +23,7 @@ mod mac;
 pub mod management;
 pub mod metrics;
 pub mod policy;
+pub mod proxy;
 pub mod quota;
 pub mod recipient;
 pub mod regions;

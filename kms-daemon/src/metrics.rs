@@ -24,6 +24,8 @@ use kms_installation::report::{PeerReport, RewrapReport, TrailReport};
 use kms_installation::tls::Served;
 use kms_keys::Counted;
 
+use crate::proxy::ProxyMetrics;
+
 mod connections;
 mod process;
 mod refusals;
@@ -236,6 +238,12 @@ impl Metrics {
     pub fn with_served(mut self, place: &'static str, certificate: Arc<Served>) -> Self {
         self.served.push((place, certificate));
         self
+    }
+
+    /// Adds what is counted of external key store proxies.
+    pub(crate) fn proxies(&self, proxies: &ProxyMetrics) {
+        let Ok(mut registry) = self.registry.lock() else { return };
+        proxies.register(registry.sub_registry_with_prefix("strongroom"));
     }
 
     fn register(&self) {

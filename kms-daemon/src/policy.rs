@@ -279,13 +279,27 @@ impl Permitted {
     /// [`Exception::InvalidKeyUsage`] or [`Exception::UnsupportedOperation`] because of the key's
     /// kind.
     pub fn authorize<A: KeyAction>(self, now: Timestamp) -> Result<Authorized<A>, KmsError> {
+        let state = self.key.state;
+        self.authorize_in(state, now)
+    }
+
+    /// As [`Permitted::authorize`], for a key whose `state` is not in its record: a custom key store decides
+    /// about it, too.
+    ///
+    /// # Errors
+    /// Those of [`Permitted::authorize`].
+    pub fn authorize_in<A: KeyAction>(
+        self,
+        state: KeyState,
+        now: Timestamp,
+    ) -> Result<Authorized<A>, KmsError> {
         let Self { action, algorithm, key } = self;
         let rule = A::RULE;
         if action != rule.action {
             return Err(KmsError::internal("a decision about another action"));
         }
         spec::check_origin(&key, rule)?;
-        rule.states.check(key.state, || key.arn())?;
+        rule.states.check(state, || key.arn())?;
         if key.has_expired(now) {
             rule.states.check(KeyState::PendingImport, || key.arn())?;
         }

@@ -190,6 +190,11 @@ impl Proxied<'_> {
         }
         let found = self.service.catalog().key(scope, id).await.map_err(KmsError::from)?;
         let found: Stored<KeyRecord> = found.ok_or_else(not_found)?;
+        if found.external.is_some() {
+            // A device would do without the proxy that has the key's other layer.
+            let text = "The key is in an external key store itself.";
+            return Err(XksError::new(ErrorName::InvalidKeyUsage, text));
+        }
         self.service.quotas().take(scope, Pool::of_key(found.spec), Instant::now())?;
         let principal = &self.context.principal;
         let requester = Requester { request: Some(self.context), ..Requester::root(principal) };

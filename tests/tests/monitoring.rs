@@ -101,8 +101,16 @@ fn keys_are_counted_by_state() {
 #[test]
 fn what_the_daemon_does_by_itself_is_counted() {
     let daemon = Daemon::start(&["soft"]);
-    let jobs =
-        ["deletion", "rotation", "expiry", "key-uses", "identity-uses", "checkpoints", "outbox"];
+    let jobs = [
+        "deletion",
+        "rotation",
+        "expiry",
+        "key-uses",
+        "identity-uses",
+        "checkpoints",
+        "outbox",
+        "xks-proxies",
+    ];
     let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
     for job in jobs {
         let runs = format!("strongroom_job_runs_total{{job=\"{job}\",result=\"success\"}}");

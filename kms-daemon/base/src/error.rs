@@ -53,6 +53,12 @@ exceptions! {
     AlreadyExists, "AlreadyExistsException", 400, Message;
     /// There is no such AWS CloudHSM cluster.
     CloudHsmClusterNotFound, "CloudHsmClusterNotFoundException", 400, Message;
+    /// The custom key store has KMS keys.
+    CustomKeyStoreHasCmks, "CustomKeyStoreHasCMKsException", 400, Message;
+    /// The connection state of the custom key store does not allow the operation.
+    CustomKeyStoreInvalidState, "CustomKeyStoreInvalidStateException", 400, Message;
+    /// Another custom key store has the name.
+    CustomKeyStoreNameInUse, "CustomKeyStoreNameInUseException", 400, Message;
     /// There is no such custom key store.
     CustomKeyStoreNotFound, "CustomKeyStoreNotFoundException", 400, Message;
     /// The device or its driver did not answer in time. Clients retry.
@@ -105,6 +111,23 @@ exceptions! {
     Tag, "TagException", 400, Message;
     /// The parameter or resource type is not valid for the operation, or is not offered here.
     UnsupportedOperation, "UnsupportedOperationException", 400, Message;
+    /// Another KMS key of the custom key store has the external key.
+    XksKeyAlreadyInUse, "XksKeyAlreadyInUseException", 400, Message;
+    /// The external key is of another kind, or is disabled.
+    XksKeyInvalidConfiguration, "XksKeyInvalidConfigurationException", 400, Message;
+    /// The external key store proxy does not have the external key.
+    XksKeyNotFound, "XksKeyNotFoundException", 400, Message;
+    /// The external key store proxy does not take the credential.
+    XksProxyIncorrectAuthenticationCredential,
+    "XksProxyIncorrectAuthenticationCredentialException", 400, Message;
+    /// The external key store proxy does not serve under its URI.
+    XksProxyInvalidConfiguration, "XksProxyInvalidConfigurationException", 400, Message;
+    /// The external key store proxy responds with something that is not of its API.
+    XksProxyInvalidResponse, "XksProxyInvalidResponseException", 400, Message;
+    /// Another custom key store has the URI.
+    XksProxyUriInUse, "XksProxyUriInUseException", 400, Message;
+    /// The external key store proxy cannot be reached.
+    XksProxyUriUnreachable, "XksProxyUriUnreachableException", 400, Message;
 
     // The front end: absent from the service model, seen by every client.
     /// Authorization failed.

@@ -185,6 +185,48 @@ pub struct Settings {
         requires = "xks_client_ca"
     )]
     pub xks_client_name: Option<Vec<String>>,
+    /// Host on which custom key stores of accounts may have external key store proxies; repeatable. It is
+    /// reached on port 443 of what the name resolves to, or at ADDRESS:PORT [default: none, so that there are
+    /// no external key stores].
+    #[arg(
+        long,
+        value_name = "HOST[=ADDRESS:PORT]",
+        env = "STRONGROOM_XKS_PROXY_ALLOW",
+        value_delimiter = ','
+    )]
+    pub xks_proxy_allow: Option<Vec<String>>,
+    /// Authorities of the certificates of such proxies, PEM, beside those of the system.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STRONGROOM_XKS_PROXY_CA",
+        requires = "xks_proxy_allow"
+    )]
+    pub xks_proxy_ca: Option<PathBuf>,
+    /// Certificate chain, PEM, to show to such proxies [default: none].
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STRONGROOM_XKS_PROXY_CERT",
+        requires = "xks_proxy_key"
+    )]
+    pub xks_proxy_cert: Option<PathBuf>,
+    /// Private key of --xks-proxy-cert, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STRONGROOM_XKS_PROXY_KEY",
+        requires = "xks_proxy_cert"
+    )]
+    pub xks_proxy_key: Option<PathBuf>,
+    /// Milliseconds that a call of such a proxy may take, 50 to 5000 [default: 250, as at AWS KMS].
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "STRONGROOM_XKS_PROXY_TIMEOUT",
+        requires = "xks_proxy_allow"
+    )]
+    pub xks_proxy_timeout: Option<u64>,
     /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
     #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
     pub audit_segment_size: Option<String>,
@@ -277,6 +319,11 @@ impl Settings {
             xks_listen: self.xks_listen.or(file.xks_listen),
             xks_client_ca: self.xks_client_ca.or(file.xks_client_ca),
             xks_client_name: self.xks_client_name.or(file.xks_client_name),
+            xks_proxy_allow: self.xks_proxy_allow.or(file.xks_proxy_allow),
+            xks_proxy_ca: self.xks_proxy_ca.or(file.xks_proxy_ca),
+            xks_proxy_cert: self.xks_proxy_cert.or(file.xks_proxy_cert),
+            xks_proxy_key: self.xks_proxy_key.or(file.xks_proxy_key),
+            xks_proxy_timeout: self.xks_proxy_timeout.or(file.xks_proxy_timeout),
             audit_segment_size: self.audit_segment_size.or(file.audit_segment_size),
             audit_segment_age: self.audit_segment_age.or(file.audit_segment_age),
             audit_compress: self.audit_compress.or(file.audit_compress),

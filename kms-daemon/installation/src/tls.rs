@@ -15,12 +15,14 @@ use kms_base::durable;
 
 mod clients;
 mod own;
+mod proxies;
 mod served;
 #[cfg(test)]
 mod tests;
 mod x509;
 
 pub use clients::Clients;
+pub use proxies::{end_of, proxies};
 pub use served::Served;
 
 /// Name of HTTP/2 in ALPN.

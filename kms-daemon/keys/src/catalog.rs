@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 pub use super::cache::Versioned;
 use super::counts::{self, Counted, Counts};
+use super::custom_store::CustomKeyStores;
 use super::grant::GrantRecord;
 use super::{AliasRecord, KeyRecord, layout};
 use kms_base::error::KmsError;
@@ -21,6 +22,7 @@ use kms_store::{
 };
 
 mod aliases;
+mod custom_stores;
 mod foreign;
 mod form;
 mod grants;
@@ -87,6 +89,7 @@ pub struct Catalog {
     aliases: Cache<AliasRecord>,
     grants: Cache<GrantRecord>,
     held: Cache<HeldGrants>,
+    stores: Cache<CustomKeyStores>,
     pub(super) counts: Counts,
 }
 
@@ -103,6 +106,7 @@ impl Catalog {
             aliases: Cache::default(),
             grants: Cache::default(),
             held: Cache::of(MAX_HOLDERS),
+            stores: Cache::default(),
             counts: Counts::default(),
         });
         catalog.foreign().index_owners().await?;
@@ -277,6 +281,8 @@ impl Catalog {
             self.grants.invalidate(key, revision);
         } else if key.starts_with(layout::GRANTEES.as_bytes()) {
             self.held.invalidate(layout::grants_of_entry(key), revision);
+        } else if key.starts_with(layout::CUSTOM_KEY_STORES.as_bytes()) {
+            self.stores.invalidate(key, revision);
         }
     }
 }
@@ -298,6 +304,7 @@ impl Follower for Catalog {
         self.aliases.clear(revision);
         self.grants.clear(revision);
         self.held.clear(revision);
+        self.stores.clear(revision);
         self.counts.clear();
     }
 }

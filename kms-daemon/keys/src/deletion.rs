@@ -60,6 +60,10 @@ impl Catalog {
             .delete(layout::key_aliases(scope, id))
             .delete(layout::last_usage(scope, id))
             .delete(layout::owner(scope, id));
+        let transaction = match &key.external {
+            None => transaction,
+            Some(external) => transaction.delete(layout::external_key(scope, external)),
+        };
         let mut transaction = catalog::with_dates(transaction, scope, id, Some(&key), None);
         transaction = self.forgetting(transaction, &key, now).await?;
         let transaction = grants.guard(index.guard(transaction, scope, id), scope, id);

@@ -18,16 +18,19 @@
 //! orphans/<account>/<region>/<key id>                 a destroyed key whose grants are left
 //! expiries/<date>/<account>/<region>/<key id>         first expiry of a key's imported material
 //! owners/<region>/<key id>/<account>                  whose key it is
+//! custom-key-stores/<account>/<region>                the custom key stores of a scope
+//! external-keys/<account>/<region>/<store>/<id>       which KMS key an external key has
 //! errands/<region>/<account>/<from region>/<key id>   what a Region of another daemon has yet to be told
 //! ```
 //! Dates are milliseconds since the epoch in 16 hexadecimal digits, so that they sort.
 
 use super::GrantId;
+use super::record::ExternalKey;
 use kms_base::clock::Timestamp;
 use kms_base::identifier::{AliasName, KEY_ID_LENGTH, KeyId, Scope};
 
 /// Start of everything that belongs to keys.
-pub(super) const ALL: [&str; 14] = [
+pub(super) const ALL: [&str; 16] = [
     KEYS,
     ALIASES,
     KEY_ALIASES,
@@ -42,6 +45,8 @@ pub(super) const ALL: [&str; 14] = [
     LAST_USAGE,
     OWNERS,
     OUTBOX,
+    CUSTOM_KEY_STORES,
+    EXTERNAL_KEYS,
 ];
 /// Start of every key record.
 pub(super) const KEYS: &str = "keys/";
@@ -63,6 +68,10 @@ const RETIRABLE: &str = "retirable/";
 const END: &str = "|";
 /// Start of every outbox entry for a Region of another daemon.
 pub(super) const OUTBOX: &str = "errands/";
+/// Start of every record of custom key stores.
+pub(super) const CUSTOM_KEY_STORES: &str = "custom-key-stores/";
+/// Start of every entry of an external key.
+pub(super) const EXTERNAL_KEYS: &str = "external-keys/";
 /// Start of every due date of a deletion.
 pub(super) const DELETIONS: &str = "deletions/";
 /// Start of every expiry date of imported material.
@@ -93,6 +102,21 @@ pub(super) fn owners(region: &str, id: KeyId) -> Vec<u8> {
 /// An entry of [`owners`].
 pub(super) fn owner(scope: &Scope, id: KeyId) -> Vec<u8> {
     [owners(&scope.region, id).as_slice(), scope.account.as_bytes()].concat()
+}
+
+/// The custom key stores of a scope.
+pub(super) fn custom_key_stores(scope: &Scope) -> Vec<u8> {
+    format!("{CUSTOM_KEY_STORES}{}/{}", scope.account, scope.region).into_bytes()
+}
+
+/// The external keys that KMS keys of a custom key store have.
+pub(super) fn external_keys(scope: &Scope, store: &str) -> Vec<u8> {
+    format!("{EXTERNAL_KEYS}{}/{}/{store}/", scope.account, scope.region).into_bytes()
+}
+
+/// An entry of [`external_keys`].
+pub(super) fn external_key(scope: &Scope, key: &ExternalKey) -> Vec<u8> {
+    [external_keys(scope, &key.store).as_slice(), key.id.as_bytes()].concat()
 }
 
 /// All alias records of a scope.

@@ -61,6 +61,17 @@ impl SystemKey {
     }
 }
 
+/// A secret as a device has encrypted it, under the system key of a Region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sealed {
+    /// The Region whose devices can open it.
+    pub region: String,
+    /// The ciphertext blob.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub blob: Vec<u8>,
+}
+
 /// A digest key as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

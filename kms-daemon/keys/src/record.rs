@@ -17,6 +17,7 @@ use super::rotation::{Rotated, Schedule};
 use crate::document::{Bound, KeyPolicy};
 use kms_base::clock::Timestamp;
 use kms_base::identifier::{KeyId, Scope, Tags};
+use kms_model::enums::OriginType;
 use kms_model::state::KeyState;
 use kms_policy::PolicyError;
 
@@ -58,6 +59,19 @@ pub struct KeyRecord {
     pub multi_region: Option<MultiRegion>,
     /// The AWS service whose default key this is, if it is an AWS managed key.
     pub service: Option<String>,
+    /// The external key that encrypts what the material has encrypted, if the key is in an external
+    /// key store.
+    pub external: Option<ExternalKey>,
+}
+
+/// A key of an external key store proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalKey {
+    /// The id of the custom key store, `cks-…`.
+    pub store: String,
+    /// The id by which the proxy knows the key, 1 to 128 characters.
+    pub id: String,
 }
 
 /// Key material, as wrapped by a device.
@@ -79,6 +93,15 @@ impl KeyRecord {
     #[must_use]
     pub fn arn(&self) -> String {
         self.scope.key_arn(self.id)
+    }
+
+    /// Returns the origin by its name in the API.
+    #[must_use]
+    pub fn origin_name(&self) -> Option<&'static str> {
+        match self.external {
+            Some(_) => Some(OriginType::EXTERNAL_KEY_STORE.name()),
+            None => self.origin.aws_name(),
+        }
     }
 
     /// Returns the material that encrypts, signs and computes MACs.
@@ -128,6 +151,7 @@ impl KeyRecord {
             pending: self.pending.as_ref().map(StoredMaterial::from),
             multi_region: self.multi_region.clone(),
             service: self.service.clone(),
+            external: self.external.clone(),
         };
         serde_json::to_vec(&stored).map_err(damaged)
     }
@@ -189,6 +213,7 @@ impl KeyRecord {
             pending: stored.pending.as_ref().map(KeyMaterial::read).transpose()?,
             multi_region: stored.multi_region,
             service: stored.service,
+            external: stored.external,
             scope: stored.scope,
         })
     }
@@ -236,6 +261,8 @@ struct StoredKey {
     multi_region: Option<MultiRegion>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    external: Option<ExternalKey>,
 }
 
 #[derive(Serialize, Deserialize)]

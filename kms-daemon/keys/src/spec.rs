@@ -92,7 +92,8 @@ pub fn algorithms(spec: KeySpec, usage: KeyUsage) -> Option<Vec<&'static str>> {
 /// Whether a key is of the kind that `action` needs.
 #[must_use]
 pub fn suits(key: &KeyRecord, action: Action) -> bool {
-    KeyRule::of(action).is_some_and(|rule| meets(key, rule.requirement))
+    let offered = key.external.is_none() || is_for_external(action);
+    offered && KeyRule::of(action).is_some_and(|rule| meets(key, rule.requirement))
 }
 
 /// Whether a key is of a kind.
@@ -116,6 +117,7 @@ fn meets(key: &KeyRecord, requirement: Requirement) -> bool {
 /// [`Exception::UnsupportedOperation`].
 pub fn check_origin(key: &KeyRecord, rule: KeyRule) -> Result<(), KmsError> {
     let fits = match rule.requirement {
+        _ if key.external.is_some() && !is_for_external(rule.action) => false,
         Requirement::OwnSymmetric | Requirement::Own => !key.is_external(),
         Requirement::External => key.is_external(),
         _ => true,
@@ -123,9 +125,29 @@ pub fn check_origin(key: &KeyRecord, rule: KeyRule) -> Result<(), KmsError> {
     if fits {
         return Ok(());
     }
-    let (arn, origin) = (key.arn(), key.origin.aws_name().unwrap_or_default());
+    let (arn, origin) = (key.arn(), key.origin_name().unwrap_or_default());
     let text = format!("{arn} origin is {origin} which is not valid for this operation.");
     Err(KmsError::new(Exception::UnsupportedOperation, text))
+}
+
+/// Whether an action can be about a key of an external key store. Such keys do not rotate, are not imported
+/// or replicated, and make no data key pairs.
+const fn is_for_external(action: Action) -> bool {
+    !matches!(
+        action,
+        Action::DeleteImportedKeyMaterial
+            | Action::DisableKeyRotation
+            | Action::EnableKeyRotation
+            | Action::GenerateDataKeyPair
+            | Action::GenerateDataKeyPairWithoutPlaintext
+            | Action::GetKeyRotationStatus
+            | Action::GetParametersForImport
+            | Action::ImportKeyMaterial
+            | Action::ListKeyRotations
+            | Action::ReplicateKey
+            | Action::RotateKeyOnDemand
+            | Action::UpdatePrimaryRegion
+    )
 }
 
 /// Checks that a key is of the kind that an action needs, and may be used with `algorithm`.

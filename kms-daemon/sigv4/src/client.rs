@@ -1,4 +1,4 @@
-//! The signing side, for `kmsctl`.
+//! The signing side: for `kmsctl`, and for requests to external key store proxies.
 
 use std::time::SystemTime;
 
@@ -44,6 +44,20 @@ impl Signer<'_> {
         body: &[u8],
         now: SystemTime,
     ) -> Result<(), SignError> {
+        self.sign_path("/", headers, body, now)
+    }
+
+    /// Signs a `POST` to `path`, as [`Signer::sign`] does.
+    ///
+    /// # Errors
+    /// If the access key or the scope cannot stand in a header.
+    pub fn sign_path(
+        &self,
+        path: &str,
+        headers: &mut HeaderMap,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<(), SignError> {
         // Equal requests of one second would have equal signatures, which count once.
         headers.insert(INVOCATION, HeaderValue::from_str(&Uuid::new_v4().to_string())?);
         headers.insert(ATTEMPT, HeaderValue::from_static("attempt=1"));
@@ -58,14 +72,8 @@ impl Signer<'_> {
             service: self.service,
             terminator: TERMINATOR,
         };
-        let request = SignedRequest {
-            method: "POST",
-            path: "/",
-            query: None,
-            authority: None,
-            headers,
-            body,
-        };
+        let request =
+            SignedRequest { method: "POST", path, query: None, authority: None, headers, body };
         let canonical = CanonicalRequest {
             request: &request,
             signed_headers: &signed_headers,
@@ -129,11 +137,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("localhost:8700"));
         let signer = Signer { access_key, secret, region: "us-east-1", service: "iam" };
-        signer.sign(&mut headers, b"Action=ListUsers", now).unwrap();
+        let path = "/partner/kms/xks/v1/health";
+        signer.sign_path(path, &mut headers, b"Action=ListUsers", now).unwrap();
         let verify = |body| {
             let request = SignedRequest {
                 method: "POST",
-                path: "/",
+                path: "/partner/kms/xks/v1/health",
                 query: None,
                 authority: None,
                 headers: &headers,

@@ -23,6 +23,7 @@ use kms_model::action::{Action, KeyAction};
 
 mod accounts;
 mod decision;
+mod external;
 mod foreign;
 mod grants;
 mod key_use;
@@ -247,7 +248,7 @@ impl<'a> Call<'a> {
         let lookups = self.look_up(A::RULE.action, &key).await?;
         let request = self.question(key_use, &key, &lookups)?;
         let permitted = self.permit(&request, key_use.grant_tokens, Stored::clone(&key)).await?;
-        self.ready(key_use, permitted)
+        self.ready(key_use, permitted).await
     }
 
     /// What policies are asked.

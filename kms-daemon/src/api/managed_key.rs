@@ -87,6 +87,7 @@ pub(super) async fn create(
         pending: None,
         multi_region: None,
         service: Some(service.to_owned()),
+        external: None,
     };
     let alias = AliasRecord { target: id, created: now, updated: now };
     if call.service.catalog().aliases().create_managed(&key, name, &alias).await? == Update::Applied

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 
-use super::model::outputs::{KeyMetadata, MultiRegionConfiguration, MultiRegionKey};
+use super::model::outputs::{
+    KeyMetadata, MultiRegionConfiguration, MultiRegionKey, XksKeyConfigurationType,
+};
 use kms_base::identifier::Scope;
 use kms_keys::multi_region::MultiRegion;
 use kms_keys::{KeyMaterial, KeyRecord, spec};
@@ -13,6 +15,11 @@ use kms_model::state::KeyState;
 
 /// Returns the metadata of a key, with exactly the members that its kind and state have.
 pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
+    key_metadata_in(key.state, key)
+}
+
+/// As [`key_metadata`], for a key whose `state` is not in its record: a custom key store decides about it, too.
+pub(super) fn key_metadata_in(state: KeyState, key: &KeyRecord) -> KeyMetadata<'_> {
     let spec_name = key.spec.aws_name().unwrap_or_default();
     let listed = AlgorithmLists::of(key);
     let regions = key.multi_region.as_ref();
@@ -25,11 +32,11 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         key_id: key.id.to_string().into(),
         arn: Some(key.arn().into()),
         creation_date: Some(key.created),
-        enabled: Some(key.state == KeyState::Enabled),
+        enabled: Some(state == KeyState::Enabled),
         description: Some(key.description.as_str().into()),
         key_usage: key.usage.aws_name().map(Into::into),
-        key_state: Some(key.state.name().into()),
-        origin: key.origin.aws_name().map(Into::into),
+        key_state: Some(state.name().into()),
+        origin: key.origin_name().map(Into::into),
         key_manager: Some(manager.name().into()),
         key_spec: Some(spec_name.into()),
         // The deprecated twin gives every name, including those that its type in the model lacks.
@@ -54,7 +61,11 @@ pub(super) fn key_metadata(key: &KeyRecord) -> KeyMetadata<'_> {
         metadata.expiration_model = Some(model.name().into());
         metadata.valid_to = expires;
     }
-    if key.spec == KeySpec::SYMMETRIC_DEFAULT
+    if let Some(external) = &key.external {
+        metadata.custom_key_store_id = Some(external.store.as_str().into());
+        metadata.xks_key_configuration =
+            Some(XksKeyConfigurationType { id: Some(external.id.as_str().into()) });
+    } else if key.spec == KeySpec::SYMMETRIC_DEFAULT
         && let Some(material) = key.current_material()
     {
         metadata.current_key_material_id = Some(material.id.to_string().into());

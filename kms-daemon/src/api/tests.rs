@@ -12,6 +12,7 @@ mod create;
 mod custom_key_store;
 mod deletion;
 pub(crate) mod device;
+mod external_stores;
 mod grant_life;
 mod grants;
 mod identifiers;

@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use tokio::signal::unix::Signal;
 
 use super::DaemonError;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, XksProxies};
 use crate::http::{Limits, Pages, Server};
-use kms_installation::tls::{Clients, Served, TlsError, is_wide};
+use crate::proxy::Proxies;
+use kms_installation::tls::{self, Clients, Served, TlsError, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.
@@ -122,4 +123,12 @@ pub(super) async fn keep_certificate(certificate: Option<Arc<Served>>, mut hangu
     while hangup.recv().await.is_some() {
         tracing::info!("SIGHUP: without TLS there is nothing to read again");
     }
+}
+
+/// The external key store proxies that may be called.
+pub(super) fn proxies(settings: &XksProxies) -> Result<Proxies, TlsError> {
+    let XksProxies { hosts, authorities, identity, limit } = settings;
+    let native = rustls_native_certs::load_native_certs().certs;
+    let tls = tls::proxies(native, authorities.as_deref(), identity.as_ref())?;
+    Ok(Proxies::new(tls, hosts.clone(), *limit))
 }

@@ -286,6 +286,9 @@ impl Devices<'_> {
             () if key.origin != Origin::AWS_KMS => {
                 Some("was imported, and whoever made it may have it")
             }
+            () if key.external.is_some() => {
+                Some("is one of two layers, and the proxy of the other one cannot ask operators")
+            }
             () if key.multi_region.is_some() => {
                 Some("is for other Regions, with operators of their own")
             }

@@ -1,4 +1,7 @@
-//! External key stores: who has signed a request to one.
+//! External key stores: who has signed a request to one, and what requests to those of others are signed
+//! with.
+
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -7,6 +10,7 @@ use super::record::{ExternalCredential, ExternalStore};
 use super::vault::{Sealed, Trace};
 use kms_base::error::KmsError;
 use kms_keys::Stored;
+use kms_keys::custom_store::XksProxy;
 use kms_sigv4::{AccessKey, Claim, Session, Verifier};
 use kms_xks::{ErrorName, XksError};
 
@@ -91,6 +95,39 @@ impl Iam {
         self.vault.forget(&purpose(&credential.id, &credential.prefix), &credential.secret);
     }
 
+    /// Has a device seal the secret that requests to the proxy of a custom key store are signed with.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` or `Exception::KeyUnavailable` if no device does so now.
+    pub(crate) async fn seal_proxy_secret(
+        &self,
+        (store, access_key_id): (&str, &str),
+        secret: &str,
+        trace: Trace<'_>,
+    ) -> Result<Sealed, KmsError> {
+        let purpose = proxy_purpose(store, access_key_id);
+        self.vault.seal(&purpose, secret.as_bytes(), trace).await
+    }
+
+    /// Opens that secret; from memory, if it was opened before.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device does so now.
+    pub(crate) async fn open_proxy_secret(
+        &self,
+        store: &str,
+        proxy: &XksProxy,
+        trace: Trace<'_>,
+    ) -> Result<Arc<Zeroizing<Vec<u8>>>, KmsError> {
+        let purpose = proxy_purpose(store, &proxy.access_key_id);
+        self.vault.open(&purpose, &proxy.secret, trace).await
+    }
+
+    /// Erases that secret, which is not to be used any more, from memory.
+    pub(crate) fn forget_proxy_secret(&self, store: &str, proxy: &XksProxy) {
+        self.vault.forget(&proxy_purpose(store, &proxy.access_key_id), &proxy.secret);
+    }
+
     async fn open_external(
         &self,
         credential: &ExternalCredential,
@@ -106,4 +143,9 @@ impl Iam {
 /// What the secret of a credential is sealed for.
 fn purpose<'p>(id: &'p str, prefix: &'p str) -> [(&'p str, &'p str); 3] {
     [("accessKeyId", id), ("prefix", prefix), ("purpose", "external-key-store")]
+}
+
+/// What the secret for the proxy of a custom key store is sealed for.
+fn proxy_purpose<'p>(store: &'p str, access_key_id: &'p str) -> [(&'p str, &'p str); 3] {
+    [("accessKeyId", access_key_id), ("customKeyStoreId", store), ("purpose", "custom-key-store")]
 }

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hsm_protocol::MaterialId;
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use hsm_protocol::token::{Blob, context};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -25,8 +24,8 @@ use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
 use kms_base::hex;
 use kms_base::identifier::{KeyId, Tags};
-use kms_base::record::{from_base64, to_base64};
 use kms_keys::catalog::CatalogError;
+pub use kms_keys::own::Sealed;
 use kms_keys::own::SystemKey;
 use kms_keys::{KeyMaterial, KeyRecord};
 use kms_model::state::KeyState;
@@ -45,17 +44,6 @@ pub type Trace<'t> = ([u8; 16], &'t mut Vec<DeviceReceipt>);
 pub(super) type Purpose<'p> = &'p [(&'p str, &'p str)];
 /// A secret in memory, zeroised when its last holder drops it.
 pub(super) type Opened = Arc<Zeroizing<Vec<u8>>>;
-
-/// A secret as a device has encrypted it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Sealed {
-    /// The Region whose devices can open it.
-    pub region: String,
-    /// The ciphertext blob.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    pub blob: Vec<u8>,
-}
 
 /// Seals and opens secrets.
 pub(super) struct Vault {
@@ -228,6 +216,7 @@ pub(crate) fn own_key(
         pending: None,
         multi_region: None,
         service: None,
+        external: None,
     })
 }
 

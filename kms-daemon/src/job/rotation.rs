@@ -51,7 +51,7 @@ impl RotationObserver for AuditLog {
         let details = json!({
             "keyId": key.id,
             "rotationType": "AUTOMATIC",
-            "keyOrigin": key.origin.aws_name(),
+            "keyOrigin": key.origin_name(),
             "previousKeyMaterialId": previous,
             "currentKeyMaterialId": material.to_string(),
         });

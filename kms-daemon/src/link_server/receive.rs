@@ -95,6 +95,7 @@ impl Receiver {
             pending: None,
             multi_region: Some(message.shared.regions.clone()),
             service: None,
+            external: None,
         };
         let all = message.shared.materials.iter();
         let tokens = self.take(&blank, all, &message.domain, &message.material).await?;

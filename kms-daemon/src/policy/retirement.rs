@@ -90,6 +90,7 @@ mod tests {
             pending: None,
             multi_region: None,
             service: None,
+            external: None,
         }
     }
 

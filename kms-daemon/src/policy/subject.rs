@@ -57,7 +57,7 @@ impl Traits<'_> {
         Self {
             spec: key.spec.aws_name(),
             usage: key.usage.aws_name(),
-            origin: key.origin.aws_name(),
+            origin: key.origin_name(),
             multi_region,
         }
     }

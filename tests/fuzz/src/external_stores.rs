@@ -1,8 +1,9 @@
-//! Requests to external key stores: paths and bodies.
+//! Requests to external key stores: paths and bodies. Responses of those of others.
 
 use kms_xks::{
-    Call, CiphertextMetadata, DecryptRequest, EncryptRequest, MAX_AAD, Parts, Path, XksError,
-    is_prefix, read_health, read_metadata,
+    Call, CiphertextMetadata, DecryptRequest, EncryptRequest, MAX_AAD, Outer, Parts, Path,
+    XksError, is_prefix, read_decrypted, read_encrypted, read_fleet, read_health, read_key,
+    read_metadata, read_refusal,
 };
 
 /// The first line is a path, the rest a body. What is read is within the limits of the API, and what is
@@ -37,6 +38,30 @@ pub(crate) fn requests(input: &[u8]) {
     }
     if let Some(parts) = Parts::of_blob(body) {
         assert!(parts.ciphertext.len() < body.len());
+    }
+}
+
+/// The first byte is how long the plaintext was, the rest the response of a proxy. What is read has the lengths
+/// of the API, whatever it says, and makes a blob that is read again.
+pub(crate) fn responses(input: &[u8]) {
+    let Some((length, body)) = input.split_first() else { return };
+    let length = usize::from(*length);
+    if let Ok(made) = read_encrypted(body, length, b"aad") {
+        assert_eq!(made.ciphertext.len(), length);
+        assert!([12, 16].contains(&made.iv.len()) && made.metadata.len() <= 20);
+    }
+    if let Ok(plaintext) = read_decrypted(body, length) {
+        assert_eq!(plaintext.len(), length);
+    }
+    if let Ok(health) = read_fleet(body) {
+        assert!((1..=10).contains(&(health.active + health.degraded + health.unavailable)));
+    }
+    let _ = read_key(body);
+    if let Ok((_, message)) = read_refusal(body) {
+        assert!(message.len() < 512 && message.bytes().all(|c| (b' '..=b'~').contains(&c)));
+    }
+    if let Some(outer) = Outer::parse(body) {
+        assert!(outer.ciphertext.len() + outer.iv.len() + outer.metadata.len() < body.len());
     }
 }
 

@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target("forms", forms::forms),
     Target("sigv4", sigv4::requests),
     Target("external_stores", external_stores::requests),
+    Target("external_proxies", external_stores::responses),
     Target("device_line", device::line),
     Target("device_requests", device::requests),
 ];

@@ -34,6 +34,11 @@ impl Rig {
         Self { daemon, address }
     }
 
+    /// The address of the port for external key stores.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn key(&self, parameters: &Value) -> String {
         let made = call(&self.daemon, "CreateKey", parameters).json();
         made["KeyMetadata"]["KeyId"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
@@ -80,7 +85,7 @@ impl Rig {
     }
 
     pub(crate) fn send(&self, request: &Request) -> Answer {
-        let mut connection = Connection::to(&self.address);
+        let mut connection = Connection::to(self.address());
         // The name of the other port is as good: it is signed.
         connection.write(&request.to_bytes(self.daemon.address())).expect("sent");
         connection.read().expect("an answer")

@@ -183,6 +183,7 @@ impl Decoys {
             pending: None,
             multi_region: None,
             service: None,
+            external: None,
         };
         let grant = GrantRecord {
             name: None,

@@ -42,6 +42,7 @@ fn record() -> KeyRecord {
         pending: None,
         multi_region: None,
         service: None,
+        external: None,
         scope,
     }
 }
@@ -93,6 +94,17 @@ fn regions_are_stored_as_ever() {
     );
     assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), golden);
     assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
+}
+
+#[test]
+fn external_keys_are_stored_as_ever() {
+    let external = ExternalKey { store: "cks-1".to_owned(), id: "key.1".to_owned() };
+    let record = KeyRecord { external: Some(external), ..record() };
+    let golden =
+        GOLDEN.replace(r#""AQID"}]"#, r#""AQID"}],"external":{"store":"cks-1","id":"key.1"}"#);
+    assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), golden);
+    assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
+    assert_eq!(record.origin_name(), Some("EXTERNAL_KEY_STORE"));
 }
 
 #[test]

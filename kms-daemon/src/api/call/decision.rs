@@ -32,7 +32,7 @@ impl Call<'_> {
 
     /// Checks that a key which the caller may use can be used. Whether it made the ciphertext of
     /// the request comes first: what else is wrong with another key is of no interest then.
-    pub(super) fn ready<A: KeyAction>(
+    pub(super) async fn ready<A: KeyAction>(
         &mut self,
         key_use: KeyUse<'_, A>,
         permitted: Permitted,
@@ -42,7 +42,8 @@ impl Call<'_> {
         {
             return Err(incorrect_key());
         }
-        let key = permitted.authorize::<A>(self.service.now())?;
+        let state = self.state_of(permitted.key()).await?;
+        let key = permitted.authorize_in::<A>(state, self.service.now())?;
         if self.operation.is_tracked() {
             self.used.push(key.stored());
         }

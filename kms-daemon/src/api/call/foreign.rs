@@ -75,6 +75,6 @@ impl Call<'_> {
         })?;
         let permitted = permitted?;
         self.facts.key(&permitted.key().scope.account, &permitted.key().arn());
-        self.ready(key_use, permitted)
+        self.ready(key_use, permitted).await
     }
 }

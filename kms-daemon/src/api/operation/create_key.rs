@@ -3,7 +3,6 @@
 use hsm_protocol::key_spec::{KeySpec, KeyUsage, Origin};
 use serde_json::{Value, json};
 
-use super::custom_key_store;
 use super::put_key_policy::accept;
 use crate::api::checks::invalid;
 use crate::api::development::Chosen;
@@ -23,6 +22,8 @@ use kms_keys::multi_region::MultiRegion;
 use kms_model::enums::{self, KeyUsageType, MultiRegionKeyType, OriginType};
 use kms_model::state::KeyState;
 
+mod external;
+
 pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer, KmsError> {
     let mut tags = input.tags.take().unwrap_or_default();
     let policy = input.policy.take();
@@ -38,6 +39,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let default = if is_given { OriginType::EXTERNAL } else { OriginType::AWS_KMS };
     let origin = input.origin.unwrap_or(default);
     let in_store = check_store(&input, origin)?;
+    let xks_key_id = input.xks_key_id.as_deref();
     let asked_bypass = input.bypass_policy_lockout_safety_check;
     let bypass = asked_bypass.unwrap_or(false);
     let description = input.description.clone().unwrap_or_default();
@@ -50,6 +52,8 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     call.facts.parameter("keyUsage", usage.name());
     call.facts.parameter("bypassPolicyLockoutSafetyCheck", bypass);
     call.facts.parameter("multiRegion", input.multi_region.unwrap_or(false));
+    call.facts.optional_parameter("customKeyStoreId", in_store);
+    call.facts.optional_parameter("xksKeyId", xks_key_id);
     call.facts.optional_parameter("policy", policy.as_deref());
     if !tags.is_empty() {
         call.facts.parameter("tags", tagging::audit_value(&tags));
@@ -65,10 +69,18 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         tags: &tags,
     };
     let home = call.authorize_new_key(call.home(), new_key, asked_bypass)?;
-    if in_store {
-        return Err(custom_key_store::not_found());
-    }
-    let (spec, usage, origin) = offered(spec, usage, origin)?;
+    // What the device makes for a key in an external key store is a key like any other.
+    let (spec, usage, origin) = match in_store {
+        None => offered(spec, usage, origin)?,
+        Some(_) => offered(spec, usage, OriginType::AWS_KMS)?,
+    };
+    let external = match in_store {
+        None => None,
+        Some(store) => {
+            let kind = external::Wanted { store, xks_key_id, spec, multi_region };
+            Some(external::find(call, &home, kind).await?)
+        }
+    };
     if let Some(id) = chosen.id
         && call.service.catalog().key(&home, id).await?.is_some()
     {
@@ -122,6 +134,7 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         materials,
         pending: None,
         service: None,
+        external,
         multi_region: multi_region.then(|| MultiRegion::new(&*home.region)),
     };
     if let Some(material) = &chosen.material {
@@ -129,7 +142,9 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
         key.materials.push(development::import(call, &home, &key, material).await?);
         key.state = KeyState::Enabled;
     }
-    if call.service.catalog().insert_key(&key).await? == Update::Conflict {
+    if key.external.is_some() {
+        external::insert(call, &key).await?;
+    } else if call.service.catalog().insert_key(&key).await? == Update::Conflict {
         return Err(KmsError::internal(format!("key id {id} was drawn twice")));
     }
     call.facts.key(&key.scope.account, &key.arn());
@@ -160,8 +175,8 @@ fn choose_spec(input: &Input) -> Result<enums::KeySpec, KmsError> {
     Ok(spec)
 }
 
-/// Whether the key is to be in a custom key store.
-fn check_store(input: &Input, origin: OriginType) -> Result<bool, KmsError> {
+/// The custom key store that the key is to be in.
+fn check_store(input: &Input, origin: OriginType) -> Result<Option<&str>, KmsError> {
     let name = origin.name();
     let in_store = matches!(origin, OriginType::AWS_CLOUDHSM | OriginType::EXTERNAL_KEY_STORE);
     if in_store != input.custom_key_store_id.is_some() {
@@ -173,7 +188,7 @@ fn check_store(input: &Input, origin: OriginType) -> Result<bool, KmsError> {
         let rule = if external { "is required with" } else { "is not valid with" };
         return Err(invalid(format!("XksKeyId {rule} Origin {name}.")));
     }
-    Ok(in_store)
+    Ok(input.custom_key_store_id.as_deref())
 }
 
 /// Refuses what exists in the API but is not offered here.

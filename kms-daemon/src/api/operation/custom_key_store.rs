@@ -1,94 +1,123 @@
-//! The operations of custom key stores. There are none, so none is found.
+//! The operations of custom key stores. There are external key stores with a public endpoint, and none of
+//! AWS CloudHSM.
+//!
+//! A store is changed as part of the record of all stores of its account and Region, guarded by the revision
+//! that was read: so names, URIs and the number of stores hold, whoever else makes one at the same time.
 
-use crate::api::checks::invalid;
-use crate::api::model::{
-    connect_custom_key_store, create_custom_key_store, delete_custom_key_store,
-    describe_custom_key_stores, disconnect_custom_key_store, update_custom_key_store,
-};
-use crate::api::{Answer, Call};
 use kms_base::error::{Exception, KmsError};
-use kms_model::action::{self, AccountAction};
-use kms_model::enums::CustomKeyStoreType;
+use kms_base::identifier::Scope;
+use kms_keys::Stored;
+use kms_keys::catalog::Update;
+use kms_keys::custom_store::{ConnectionState, CustomKeyStore, CustomKeyStores};
+use kms_model::action;
 
-pub(super) async fn connect(
+use crate::api::call::contended;
+use crate::api::model::{delete_custom_key_store, disconnect_custom_key_store};
+use crate::api::{Answer, Call};
+use crate::iam::Iam;
+use crate::proxy::Proxies;
+use kms_keys::custom_store::Connection;
+
+mod connect;
+mod create;
+mod describe;
+mod proxy;
+mod update;
+
+pub(super) use self::connect::connect;
+pub(super) use self::create::create;
+pub(super) use self::describe::describe;
+pub(super) use self::update::update;
+
+pub(super) async fn disconnect(
     call: &mut Call<'_>,
-    input: connect_custom_key_store::Input,
+    input: disconnect_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    refuse(call, action::ConnectCustomKeyStore, input.custom_key_store_id)
+    let id = input.custom_key_store_id;
+    call.facts.parameter("customKeyStoreId", id.as_str());
+    let home = call.authorize_account(action::DisconnectCustomKeyStore)?;
+    for _ in Call::tries() {
+        let (stores, store) = find(call, &home, &id).await?;
+        if store.connection.state == ConnectionState::Disconnected {
+            return Err(wrong_state(&id, "is disconnected already"));
+        }
+        let connection = Connection::new(ConnectionState::Disconnected, call.service.now());
+        let changed = stores.with(CustomKeyStore { connection, ..store.clone() });
+        if replace(call, &stores, &changed).await? {
+            forget(call, &store);
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
 }
 
 pub(super) async fn delete(
     call: &mut Call<'_>,
     input: delete_custom_key_store::Input,
 ) -> Result<Answer, KmsError> {
-    refuse(call, action::DeleteCustomKeyStore, input.custom_key_store_id)
-}
-
-pub(super) async fn disconnect(
-    call: &mut Call<'_>,
-    input: disconnect_custom_key_store::Input,
-) -> Result<Answer, KmsError> {
-    refuse(call, action::DisconnectCustomKeyStore, input.custom_key_store_id)
-}
-
-pub(super) async fn update(
-    call: &mut Call<'_>,
-    input: update_custom_key_store::Input,
-) -> Result<Answer, KmsError> {
-    refuse(call, action::UpdateCustomKeyStore, input.custom_key_store_id)
-}
-
-fn refuse(call: &mut Call<'_>, action: impl AccountAction, id: String) -> Result<Answer, KmsError> {
-    call.facts.parameter("customKeyStoreId", id);
-    call.authorize_account(action)?;
-    Err(not_found())
-}
-
-pub(super) async fn create(
-    call: &mut Call<'_>,
-    input: create_custom_key_store::Input,
-) -> Result<Answer, KmsError> {
-    let kind = input.custom_key_store_type.unwrap_or(CustomKeyStoreType::AWS_CLOUDHSM);
-    call.facts.parameter("customKeyStoreName", input.custom_key_store_name);
-    call.facts.parameter("customKeyStoreType", kind.name());
-    call.authorize_account(action::CreateCustomKeyStore)?;
-    if kind == CustomKeyStoreType::EXTERNAL_KEY_STORE {
-        let text = "External key stores are not supported by this service.";
-        return Err(KmsError::new(Exception::UnsupportedOperation, text));
+    let id = input.custom_key_store_id;
+    call.facts.parameter("customKeyStoreId", id.as_str());
+    let home = call.authorize_account(action::DeleteCustomKeyStore)?;
+    for _ in Call::tries() {
+        let (stores, store) = find(call, &home, &id).await?;
+        if store.connection.state != ConnectionState::Disconnected {
+            return Err(wrong_state(&id, "is not disconnected"));
+        }
+        if call.service.catalog().has_keys_in(&home, &id).await? {
+            let text = format!("The custom key store {id} has KMS keys; delete them first.");
+            return Err(KmsError::new(Exception::CustomKeyStoreHasCmks, text));
+        }
+        let mut changed = stores.value.clone();
+        changed.stores.retain(|other| other.id != id);
+        if replace(call, &stores, &changed).await? {
+            forget(call, &store);
+            return Ok(Answer::empty());
+        }
     }
-    if input.cloud_hsm_cluster_id.is_none() {
-        let kind = kind.name();
-        return Err(invalid(format!("CloudHsmClusterId is required for type {kind}.")));
-    }
-    let text = "There is no AWS CloudHSM cluster with this ID.";
-    Err(KmsError::new(Exception::CloudHsmClusterNotFound, text))
+    Err(contended())
 }
 
-pub(super) async fn describe(
+/// Finds a store of the caller's account, with all of them, and records its name.
+async fn find(
     call: &mut Call<'_>,
-    input: describe_custom_key_stores::Input,
-) -> Result<Answer, KmsError> {
-    let (id, name) = (input.custom_key_store_id, input.custom_key_store_name);
-    let named = id.is_some() || name.is_some();
-    let both = id.is_some() && name.is_some();
-    call.facts.optional_parameter("customKeyStoreId", id);
-    call.facts.optional_parameter("customKeyStoreName", name);
-    call.authorize_account(action::DescribeCustomKeyStores)?;
-    if both {
-        return Err(invalid("CustomKeyStoreId and CustomKeyStoreName cannot be given together."));
-    }
-    if named {
-        return Err(not_found());
-    }
-    call.read_marker("", input.marker.as_deref())?;
-    Answer::of(&describe_custom_key_stores::Output {
-        custom_key_stores: Some(Vec::new()),
-        truncated: Some(false),
-        ..describe_custom_key_stores::Output::default()
-    })
+    home: &Scope,
+    id: &str,
+) -> Result<(Stored<CustomKeyStores>, CustomKeyStore), KmsError> {
+    let stores = call.stores_of(home).await?;
+    let store = stores.by_id(id).cloned().ok_or_else(not_found)?;
+    call.facts.additional("customKeyStoreName", store.name.as_str());
+    Ok((stores, store))
 }
 
-/// The answer when a store is named.
+/// Replaces the stores; false if somebody else has changed them since they were read.
+async fn replace(
+    call: &Call<'_>,
+    old: &Stored<CustomKeyStores>,
+    new: &CustomKeyStores,
+) -> Result<bool, KmsError> {
+    let catalog = call.service.catalog();
+    Ok(catalog.replace_custom_key_stores(old, new).await? == Update::Applied)
+}
+
+/// Closes the connections of a store, and erases its secret from memory.
+fn forget(call: &Call<'_>, store: &CustomKeyStore) {
+    if let Ok((proxies, iam)) = call.proxies() {
+        drop_open(proxies, iam, store);
+    }
+}
+
+fn drop_open(proxies: &Proxies, iam: &Iam, store: &CustomKeyStore) {
+    proxies.forget(&store.id);
+    iam.forget_proxy_secret(&store.id, &store.xks_proxy);
+}
+
+/// The refusal of what a connection state does not allow.
+fn wrong_state(id: &str, complaint: &str) -> KmsError {
+    let text = format!("The custom key store {id} {complaint}.");
+    KmsError::new(Exception::CustomKeyStoreInvalidState, text)
+}
+
+/// The answer when no store is named.
 pub(super) fn not_found() -> KmsError {
     let text = "There is no custom key store with this ID or name in this account and Region.";
     KmsError::new(Exception::CustomKeyStoreNotFound, text)

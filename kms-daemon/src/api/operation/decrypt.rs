@@ -60,14 +60,19 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         };
         Answer::of(&output)
     };
-    let mut devices = call.devices();
+    let mut opened = Vec::new();
     let answer = match ciphertext {
         Ciphertext::Blob(envelope) => {
-            let delivery = devices.decrypt(&key, &canonical, envelope, receiver).await?;
+            let envelope =
+                call.without_outer_layer(&key, &canonical, envelope, &mut opened).await?;
+            let mut devices = call.devices();
+            let delivery = devices.decrypt(&key, &canonical, envelope, receiver).await;
+            let delivery = delivery.map_err(|refusal| Call::after_proxy(&key, refusal))?;
             Call::finish_dry_run(input.dry_run)?;
             answer(delivery.parts()?)
         }
         Ciphertext::Asymmetric(number, bytes) => {
+            let mut devices = call.devices();
             let delivery = devices.decrypt_private(&key, number, bytes, receiver).await?;
             Call::finish_dry_run(input.dry_run)?;
             answer(delivery.parts()?)

@@ -42,7 +42,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         shared_secret: Some(Base64(made.plaintext)),
         ciphertext_for_recipient: made.for_recipient.map(Base64),
         key_agreement_algorithm: Some(algorithm.name().into()),
-        key_origin: key.origin.aws_name().map(Into::into),
+        key_origin: key.origin_name().map(Into::into),
     };
     Answer::of(&output)
 }

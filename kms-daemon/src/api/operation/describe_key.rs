@@ -1,7 +1,7 @@
 //! `DescribeKey`: the metadata of a key.
 
 use crate::api::call::KeyUse;
-use crate::api::metadata::key_metadata;
+use crate::api::metadata::key_metadata_in;
 use crate::api::model::describe_key::{Input, Output};
 use crate::api::{Answer, Call};
 use kms_base::error::KmsError;
@@ -12,5 +12,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let grant_tokens = input.grant_tokens.unwrap_or_default();
     call.facts.parameter("keyId", key_id.as_str());
     let key = call.authorize(KeyUse::new(action::DescribeKey, &key_id, &grant_tokens)).await?;
-    Answer::of(&Output { key_metadata: Some(key_metadata(&key)) })
+    let state = call.state_of(&key).await?;
+    Answer::of(&Output { key_metadata: Some(key_metadata_in(state, &key)) })
 }

@@ -50,6 +50,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         let reply = devices.encrypt(&key, &canonical, &plaintext).await?;
         let blob = response(&reply)?.blob;
         let material = Envelope::parse(&blob)?.material.to_string();
+        let blob = call.with_outer_layer(&key, &canonical, &blob).await?;
         call.facts.material_used("keyMaterialId", Some(&material));
         answer(&blob)
     } else {

@@ -24,8 +24,9 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let made = reply.parts()?;
     let material = Envelope::parse(made.blob)?.material.to_string();
     call.facts.material_used("keyMaterialId", Some(&material));
+    let blob = call.with_outer_layer(&key, context, made.blob).await?;
     let output = Output {
-        ciphertext_blob: Some(Base64(made.blob)),
+        ciphertext_blob: Some(Base64(&blob)),
         plaintext: Some(Base64(made.plaintext)),
         key_id: Some(key.arn().into()),
         ciphertext_for_recipient: made.for_recipient.map(Base64),

@@ -27,6 +27,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let blob = response(&reply)?.blob;
     let material = Envelope::parse(&blob)?.material.to_string();
     call.facts.material_used("keyMaterialId", Some(&material));
+    let blob = call.with_outer_layer(&key, &request.context, &blob).await?;
     let output = Output {
         ciphertext_blob: Some(Base64(&blob)),
         key_id: Some(key.arn().into()),

@@ -1,4 +1,5 @@
-//! `ReEncrypt`: decrypts a ciphertext and encrypts it anew, also across algorithms. The plaintext stays inside the device.
+//! `ReEncrypt`: decrypts a ciphertext and encrypts it anew, also across algorithms. The plaintext stays inside the device: a proxy sees
+//! ciphertexts of devices.
 
 use hsm_protocol::key_spec::EncryptionAlgorithm;
 
@@ -62,7 +63,6 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
     let symmetric = |algorithm| algorithm == EncryptionAlgorithm::SYMMETRIC_DEFAULT;
     let opened = material_id(&ciphertext);
     let answer = |blob: &[u8]| {
-        Call::finish_dry_run(input.dry_run)?;
         let made = match symmetric(numbers.1) {
             true => material_id(&Ciphertext::Blob(Envelope::parse(blob)?)),
             false => None,
@@ -78,20 +78,35 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
         };
         Ok::<_, KmsError>((Answer::of(&output)?, made))
     };
+    let mut inner = Vec::new();
+    let ciphertext = match ciphertext {
+        Ciphertext::Blob(envelope) => {
+            let of_source = &canonical.0;
+            let opened = call.without_outer_layer(&source, of_source, envelope, &mut inner).await?;
+            Ciphertext::Blob(opened)
+        }
+        asymmetric => asymmetric,
+    };
     let mut devices = call.devices();
     let (answer, made) = match ciphertext {
         Ciphertext::Blob(envelope) if symmetric(numbers.1) => {
             let reply = devices
                 .re_encrypt(&source, &canonical.0, envelope, &destination, &canonical.1)
-                .await?;
-            answer(&response(&reply)?.blob)
+                .await
+                .map_err(|refusal| Call::after_proxy(&source, refusal))?;
+            // A dry run asks nobody to encrypt.
+            Call::finish_dry_run(input.dry_run)?;
+            let blob = response(&reply)?.blob;
+            answer(&call.with_outer_layer(&destination, &canonical.1, &blob).await?)
         }
         _ => {
-            let source = Side { key: &source, algorithm: numbers.0, context: &canonical.0 };
-            let destination =
-                Side { key: &destination, algorithm: numbers.1, context: &canonical.1 };
-            let reply = devices.re_encrypt_across(source, ciphertext, destination).await?;
-            answer(&response(&reply)?.blob)
+            let from = Side { key: &source, algorithm: numbers.0, context: &canonical.0 };
+            let to = Side { key: &destination, algorithm: numbers.1, context: &canonical.1 };
+            let reply = devices.re_encrypt_across(from, ciphertext, to).await;
+            let reply = reply.map_err(|refusal| Call::after_proxy(&source, refusal))?;
+            Call::finish_dry_run(input.dry_run)?;
+            let blob = response(&reply)?.blob;
+            answer(&call.with_outer_layer(&destination, &canonical.1, &blob).await?)
         }
     }?;
     call.facts.material_used("sourceKeyMaterialId", opened.as_deref());

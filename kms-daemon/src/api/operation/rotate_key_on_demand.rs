@@ -56,7 +56,7 @@ pub(super) async fn run(call: &mut Call<'_>, input: Input) -> Result<Answer, Kms
             call.facts.element("keyId", key.arn());
             let details = [
                 ("rotationType", json!("ON_DEMAND")),
-                ("keyOrigin", json!(key.origin.aws_name())),
+                ("keyOrigin", json!(key.origin_name())),
                 ("previousKeyMaterialId", json!(from.map(|id| id.to_string()))),
                 ("currentKeyMaterialId", json!(to.to_string())),
             ];

@@ -70,7 +70,7 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
         ("KeyArn", Node::from(key.arn())),
         ("KeySpec", named(key.spec.aws_name())),
         ("KeyUsage", named(key.usage.aws_name())),
-        ("Origin", named(key.origin.aws_name())),
+        ("Origin", named(key.origin_name())),
         ("Materials", Node::List(materials)),
     ])))
 }

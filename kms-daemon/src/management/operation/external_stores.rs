@@ -245,6 +245,8 @@ async fn suitable_key(call: &Call<'_>, scope: &Scope, named: &str) -> Result<Key
         "is not a symmetric key for encryption"
     } else if key.service.is_some() {
         "is an AWS managed key"
+    } else if key.external.is_some() {
+        "is in an external key store itself"
     } else if rule_of_key(&key).is_some() {
         "can be used only with the approval of operators, which no other KMS can wait for"
     } else {

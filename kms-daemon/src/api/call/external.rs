@@ -1,0 +1,167 @@
+//! Keys of external key stores: the second layer of encryption, which a proxy has the key of.
+//!
+//! A device encrypts first, under the material of the KMS key; the proxy encrypts what the device made. It is
+//! decrypted in the reverse order. No plaintext leaves the device for the proxy, and nothing that the proxy
+//! says is taken for a plaintext: the device authenticates it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Call;
+use crate::envelope::Envelope;
+use crate::iam::Iam;
+use crate::proxy::{Failure, Proxies, Target};
+use kms_base::error::{Exception, KmsError};
+use kms_base::identifier::Scope;
+use kms_keys::custom_store::{ConnectionState, CustomKeyStore, CustomKeyStores, XksProxy};
+use kms_keys::{ExternalKey, KeyRecord, Stored};
+use kms_model::state::KeyState;
+use kms_xks::{Outer, RequestMetadata};
+
+impl<'a> Call<'a> {
+    /// The proxies, and what opens the secrets for them.
+    ///
+    /// # Errors
+    /// [`Exception::UnsupportedOperation`] if the operator has named no host of a proxy.
+    pub(in crate::api) fn proxies(&self) -> Result<(&'a Arc<Proxies>, &'a Arc<Iam>), KmsError> {
+        let service = self.service;
+        service.proxies.as_ref().zip(service.identities.as_ref()).ok_or_else(|| {
+            let text = "External key stores are not supported by this service: its operator names \
+                        the hosts of proxies with --xks-proxy-allow.";
+            KmsError::new(Exception::UnsupportedOperation, text)
+        })
+    }
+
+    /// The custom key stores of a scope.
+    pub(in crate::api) async fn stores_of(
+        &self,
+        scope: &Scope,
+    ) -> Result<Stored<CustomKeyStores>, KmsError> {
+        Ok(self.service.catalog().custom_key_stores(scope).await?)
+    }
+
+    /// The state of a key as callers see it: unavailable while its custom key store is disconnected.
+    pub(in crate::api) async fn state_of(&self, key: &KeyRecord) -> Result<KeyState, KmsError> {
+        let Some(external) = &key.external else { return Ok(key.state) };
+        let stores = self.stores_of(&key.scope).await?;
+        let connected = stores
+            .by_id(&external.store)
+            .is_some_and(|store| store.connection.state != ConnectionState::Disconnected);
+        Ok(match key.state {
+            KeyState::PendingDeletion => KeyState::PendingDeletion,
+            state if connected => state,
+            _ => KeyState::Unavailable,
+        })
+    }
+
+    /// What a proxy learns about this request.
+    pub(in crate::api) fn told(&self, key: Option<&KeyRecord>) -> RequestMetadata {
+        RequestMetadata {
+            aws_principal_arn: Some(self.principal().caller_arn().to_string()),
+            kms_operation: self.operation.name().to_owned(),
+            kms_key_arn: key.map(KeyRecord::arn),
+            kms_request_id: self.request.request_id.to_string(),
+            ..RequestMetadata::default()
+        }
+    }
+
+    /// The proxy of a store of a scope, with the secret opened by a device.
+    pub(in crate::api) async fn target(
+        &mut self,
+        (store, proxy): (&str, &XksProxy),
+        scope: &Scope,
+    ) -> Result<Target, KmsError> {
+        let (_, iam) = self.proxies()?;
+        let trace = (self.request.audit_tag(), &mut self.facts.receipts);
+        let secret = iam.open_proxy_secret(store, proxy, trace).await?;
+        let (store, region) = (store.to_owned(), scope.region.clone());
+        Ok(Target { store, proxy: proxy.clone(), region, secret })
+    }
+
+    /// Has a device seal the secret of a store's credential.
+    pub(in crate::api) async fn seal_secret(
+        &mut self,
+        (store, access_key_id): (&str, &str),
+        secret: &str,
+    ) -> Result<kms_keys::own::Sealed, KmsError> {
+        let (_, iam) = self.proxies()?;
+        let trace = (self.request.audit_tag(), &mut self.facts.receipts);
+        iam.seal_proxy_secret((store, access_key_id), secret, trace).await
+    }
+
+    /// Lets the proxy of a key's store encrypt what a device has encrypted in an encryption context, if the key
+    /// is in one.
+    ///
+    /// # Errors
+    /// [`Exception::KmsInvalidState`] if the proxy does not do so, or the store is not connected.
+    pub(in crate::api) async fn with_outer_layer<'b>(
+        &mut self,
+        key: &KeyRecord,
+        context: &[u8],
+        blob: &'b [u8],
+    ) -> Result<Cow<'b, [u8]>, KmsError> {
+        let Some(external) = &key.external else { return Ok(Cow::Borrowed(blob)) };
+        let (proxies, target) = self.connected(key, external).await?;
+        let told = self.told(Some(key));
+        let made = proxies.encrypt(&target, &external.id, &told, (blob, context)).await;
+        let made = made.map_err(|failure| failure.of_use())?;
+        let outer = Outer::write(blob, &made);
+        outer.map(Cow::Owned).ok_or_else(|| KmsError::internal("a device has made no blob"))
+    }
+
+    /// Lets the proxy of a key's store decrypt its layer of a ciphertext, if the key is in one. What it has
+    /// decrypted is in `opened`.
+    ///
+    /// # Errors
+    /// [`Exception::KmsInvalidState`] if the proxy does not do so, or the store is not connected;
+    /// [`Exception::InvalidCiphertext`] if the ciphertext is not one of such a key.
+    pub(in crate::api) async fn without_outer_layer<'b>(
+        &mut self,
+        key: &KeyRecord,
+        context: &[u8],
+        envelope: Envelope<'b>,
+        opened: &'b mut Vec<u8>,
+    ) -> Result<Envelope<'b>, KmsError> {
+        let Some(external) = &key.external else { return Ok(envelope) };
+        let outer = envelope.outer().ok_or_else(|| KmsError::bare(Exception::InvalidCiphertext))?;
+        let (proxies, target) = self.connected(key, external).await?;
+        let told = self.told(Some(key));
+        let made = proxies.decrypt(&target, &external.id, &told, (outer, context)).await;
+        *opened = made.map_err(|failure| failure.of_use())?;
+        envelope.opened(opened).ok_or_else(|| Failure::Content.of_use())
+    }
+
+    /// What a caller is told if a device refuses what a proxy has decrypted: the proxy vouches for ciphertext and
+    /// context, so it is the proxy that is wrong.
+    pub(in crate::api) fn after_proxy(key: &KeyRecord, refusal: KmsError) -> KmsError {
+        match refusal.exception() {
+            Exception::InvalidCiphertext if key.external.is_some() => Failure::Content.of_use(),
+            _ => refusal,
+        }
+    }
+
+    /// The proxy of a key's store, which has to be connected.
+    async fn connected(
+        &mut self,
+        key: &KeyRecord,
+        external: &ExternalKey,
+    ) -> Result<(&'a Arc<Proxies>, Target), KmsError> {
+        let (store, id) = (external.store.as_str(), external.id.as_str());
+        self.facts.additional("customKeyStoreId", store);
+        self.facts.additional("xksKeyId", id);
+        let Ok((proxies, _)) = self.proxies() else { return Err(Failure::NotAllowed.of_use()) };
+        let stores = self.stores_of(&key.scope).await?;
+        let found = stores.by_id(store).filter(|store| self.is_connected(store));
+        let Some(found) = found else {
+            let text = format!("The external key store {store} is not connected.");
+            return Err(KmsError::new(Exception::KmsInvalidState, text));
+        };
+        let target = self.target((store, &found.xks_proxy), &key.scope).await?;
+        Ok((proxies, target))
+    }
+
+    /// Whether keys of a store can be used.
+    pub(in crate::api) fn is_connected(&self, store: &CustomKeyStore) -> bool {
+        store.connection.at(self.service.now()).state == ConnectionState::Connected
+    }
+}

@@ -1,0 +1,77 @@
+//! `ConnectCustomKeyStore`: answers at once. What comes of it is in the state of the store.
+
+use std::sync::Arc;
+
+use kms_base::error::KmsError;
+use kms_keys::Catalog;
+use kms_keys::catalog::{CatalogError, Update};
+use kms_keys::custom_store::{Connection, ConnectionState, CustomKeyStore};
+use kms_model::action;
+
+use super::{find, replace, wrong_state};
+use crate::api::call::contended;
+use crate::api::model::connect_custom_key_store::Input;
+use crate::api::{Answer, Call};
+use kms_base::identifier::Scope;
+
+pub(in crate::api::operation) async fn connect(
+    call: &mut Call<'_>,
+    input: Input,
+) -> Result<Answer, KmsError> {
+    let id = input.custom_key_store_id;
+    call.facts.parameter("customKeyStoreId", id.as_str());
+    let home = call.authorize_account(action::ConnectCustomKeyStore)?;
+    for _ in Call::tries() {
+        let (stores, store) = find(call, &home, &id).await?;
+        let now = call.service.now();
+        match store.connection.at(now).state {
+            ConnectionState::Connected | ConnectionState::Connecting => return Ok(Answer::empty()),
+            ConnectionState::Failed => {
+                return Err(wrong_state(&id, "has failed to connect; disconnect it first"));
+            }
+            ConnectionState::Disconnected => {}
+        }
+        let (proxies, _) = call.proxies()?;
+        let target = call.target((&store.id, &store.xks_proxy), &home).await?;
+        let connecting = Connection::new(ConnectionState::Connecting, now);
+        let changed = stores.with(CustomKeyStore { connection: connecting, ..store });
+        if !replace(call, &stores, &changed).await? {
+            continue;
+        }
+        let (catalog, proxies) = (Arc::clone(call.service.catalog()), Arc::clone(proxies));
+        let (told, scope) = (call.told(None), (*home).clone());
+        tokio::spawn(async move {
+            let health = proxies.health(&target, &told).await;
+            proxies.observe(&target.store, &target.proxy, now);
+            let connection = match health {
+                Ok(_) => Connection::new(ConnectionState::Connected, now),
+                Err(failure) => Connection::failed(failure.of_connection(), now),
+            };
+            if let Err(error) = settle(&catalog, &scope, &id, (connecting, connection)).await {
+                tracing::error!(store = id, %error, "cannot store the state of a custom key store");
+            }
+        });
+        return Ok(Answer::empty());
+    }
+    Err(contended())
+}
+
+/// Stores what has come of connecting a store, unless it has been disconnected meanwhile.
+async fn settle(
+    catalog: &Catalog,
+    scope: &Scope,
+    id: &str,
+    (from, to): (Connection, Connection),
+) -> Result<(), CatalogError> {
+    for _ in Call::tries() {
+        let stores = catalog.custom_key_stores(scope).await?;
+        let Some(store) = stores.by_id(id).filter(|store| store.connection == from) else {
+            return Ok(());
+        };
+        let changed = stores.with(CustomKeyStore { connection: to, ..store.clone() });
+        if catalog.replace_custom_key_stores(&stores, &changed).await? == Update::Applied {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

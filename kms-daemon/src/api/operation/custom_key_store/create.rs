@@ -1,0 +1,124 @@
+//! `CreateCustomKeyStore`: an external key store. Its proxy is called before the store is there.
+
+use kms_base::error::{Exception, KmsError};
+use kms_base::hex;
+use kms_keys::custom_store::{
+    Connection, ConnectionState, CustomKeyStore, CustomKeyStores, MAX_STORES, XksProxy,
+};
+use kms_model::action;
+use kms_model::enums::CustomKeyStoreType;
+
+use super::proxy::{check_connectivity, check_name, check_uri};
+use super::{drop_open, replace};
+use crate::api::call::contended;
+use crate::api::checks::{invalid, required};
+use crate::api::model::create_custom_key_store::{Input, Output};
+use crate::api::{Answer, Call};
+
+/// Hexadecimal digits of an id.
+const ID_DIGITS: usize = 17;
+
+pub(in crate::api::operation) async fn create(
+    call: &mut Call<'_>,
+    input: Input,
+) -> Result<Answer, KmsError> {
+    let kind = input.custom_key_store_type.unwrap_or(CustomKeyStoreType::AWS_CLOUDHSM);
+    call.facts.parameter("customKeyStoreName", input.custom_key_store_name.as_str());
+    call.facts.parameter("customKeyStoreType", kind.name());
+    let connectivity = input.xks_proxy_connectivity;
+    call.facts.optional_parameter("xksProxyConnectivity", connectivity.map(|it| it.name()));
+    let (endpoint, path) = (&input.xks_proxy_uri_endpoint, &input.xks_proxy_uri_path);
+    call.facts.optional_parameter("xksProxyUriEndpoint", endpoint.as_deref());
+    call.facts.optional_parameter("xksProxyUriPath", path.as_deref());
+    let home = call.authorize_account(action::CreateCustomKeyStore)?;
+    if kind != CustomKeyStoreType::EXTERNAL_KEY_STORE {
+        return Err(no_cluster(&input, kind));
+    }
+    let (proxies, iam) = call.proxies()?;
+    if input.cloud_hsm_cluster_id.is_some()
+        || input.key_store_password.is_some()
+        || input.trust_anchor_certificate.is_some()
+    {
+        return Err(invalid(
+            "CloudHsmClusterId, KeyStorePassword and TrustAnchorCertificate are not valid for type \
+             EXTERNAL_KEY_STORE.",
+        ));
+    }
+    required("xksProxyConnectivity", connectivity)?;
+    let has_service = input.xks_proxy_vpc_endpoint_service_name.is_some()
+        || input.xks_proxy_vpc_endpoint_service_owner.is_some();
+    check_connectivity(connectivity, has_service)?;
+    let endpoint = required("xksProxyUriEndpoint", input.xks_proxy_uri_endpoint)?;
+    let endpoint = endpoint.to_ascii_lowercase();
+    let path = required("xksProxyUriPath", input.xks_proxy_uri_path)?;
+    let credential = input.xks_proxy_authentication_credential;
+    let credential = required("xksProxyAuthenticationCredential", credential)?;
+    let name = input.custom_key_store_name;
+
+    let check = |stores: &CustomKeyStores| {
+        check_name(stores, None, &name)?;
+        check_uri(proxies, stores, None, (&endpoint, &path))?;
+        match stores.stores.len() < MAX_STORES {
+            true => Ok(()),
+            false => {
+                let text = format!(
+                    "There are {MAX_STORES} custom key stores in this account and Region already."
+                );
+                Err(KmsError::new(Exception::LimitExceeded, text))
+            }
+        }
+    };
+    check(&call.stores_of(&home).await?.value)?;
+    let id = new_id()?;
+    let access_key_id = (*credential.access_key_id).to_owned();
+    let secret = &credential.raw_secret_access_key;
+    let secret = call.seal_secret((&id, &access_key_id), secret).await?;
+    let now = call.service.now();
+    let store = CustomKeyStore {
+        id,
+        name: name.clone(),
+        created: now,
+        xks_proxy: XksProxy {
+            endpoint: endpoint.clone(),
+            path: path.clone(),
+            access_key_id,
+            secret,
+            credential_since: now,
+        },
+        connection: Connection::new(ConnectionState::Disconnected, now),
+    };
+    let target = call.target((&store.id, &store.xks_proxy), &home).await?;
+    let health = proxies.health(&target, &call.told(None)).await;
+    // The store is disconnected.
+    drop_open(proxies, iam, &store);
+    health.map_err(|failure| failure.of_store())?;
+    for _ in Call::tries() {
+        let stores = call.stores_of(&home).await?;
+        check(&stores.value)?;
+        let mut changed = stores.value.clone();
+        changed.stores.push(store.clone());
+        if replace(call, &stores, &changed).await? {
+            call.facts.element("customKeyStoreId", store.id.as_str());
+            return Answer::of(&Output { custom_key_store_id: Some(store.id.into()) });
+        }
+    }
+    Err(contended())
+}
+
+/// What is said of stores of AWS CloudHSM, of which there are none here.
+fn no_cluster(input: &Input, kind: CustomKeyStoreType) -> KmsError {
+    if input.cloud_hsm_cluster_id.is_none() {
+        let kind = kind.name();
+        return invalid(format!("CloudHsmClusterId is required for type {kind}."));
+    }
+    let text = "There is no AWS CloudHSM cluster with this ID.";
+    KmsError::new(Exception::CloudHsmClusterNotFound, text)
+}
+
+fn new_id() -> Result<String, KmsError> {
+    let mut random = [0; ID_DIGITS.div_ceil(2)];
+    getrandom::fill(&mut random).map_err(KmsError::internal)?;
+    let mut digits = hex::encode(&random);
+    digits.truncate(ID_DIGITS);
+    Ok(format!("cks-{digits}"))
+}

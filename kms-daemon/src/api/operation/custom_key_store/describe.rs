@@ -1,0 +1,68 @@
+//! `DescribeCustomKeyStores`. Secrets are not described.
+
+use kms_base::clock::Timestamp;
+use kms_base::error::KmsError;
+use kms_keys::custom_store::CustomKeyStore;
+use kms_model::action;
+use kms_model::enums::{CustomKeyStoreType, XksProxyConnectivityType};
+
+use super::not_found;
+use crate::api::checks::invalid;
+use crate::api::model::describe_custom_key_stores::{Input, Output};
+use crate::api::model::outputs::{CustomKeyStoresListEntry, XksProxyConfigurationType};
+use crate::api::{Answer, Call};
+
+/// Most stores in an answer if the caller does not say.
+const DEFAULT_LIMIT: usize = 100;
+
+pub(in crate::api::operation) async fn describe(
+    call: &mut Call<'_>,
+    input: Input,
+) -> Result<Answer, KmsError> {
+    let (id, name) = (input.custom_key_store_id, input.custom_key_store_name);
+    call.facts.optional_parameter("customKeyStoreId", id.as_deref());
+    call.facts.optional_parameter("customKeyStoreName", name.as_deref());
+    let home = call.authorize_account(action::DescribeCustomKeyStores)?;
+    if id.is_some() && name.is_some() {
+        return Err(invalid("CustomKeyStoreId and CustomKeyStoreName cannot be given together."));
+    }
+    let stores = call.stores_of(&home).await?;
+    let after = call.read_marker("", input.marker.as_deref())?;
+    let limit = input.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT);
+    let mut found: Vec<&CustomKeyStore> = match (&id, &name) {
+        (Some(id), _) => vec![stores.by_id(id).ok_or_else(not_found)?],
+        (_, Some(name)) => vec![stores.by_name(name).ok_or_else(not_found)?],
+        (None, None) => stores.stores.iter().collect(),
+    };
+    found.sort_by(|one, other| one.id.cmp(&other.id));
+    found.retain(|store| after.as_ref().is_none_or(|after| store.id > *after));
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().map(|store| store.id.as_str());
+    let now = call.service.now();
+    Answer::of(&Output {
+        next_marker: call.next_marker("", more, last).map(Into::into),
+        custom_key_stores: Some(found.iter().map(|store| entry(store, now)).collect()),
+        truncated: Some(more),
+    })
+}
+
+fn entry(store: &CustomKeyStore, now: Timestamp) -> CustomKeyStoresListEntry<'_> {
+    let (proxy, connection) = (&store.xks_proxy, store.connection.at(now));
+    CustomKeyStoresListEntry {
+        custom_key_store_id: Some(store.id.as_str().into()),
+        custom_key_store_name: Some(store.name.as_str().into()),
+        custom_key_store_type: Some(CustomKeyStoreType::EXTERNAL_KEY_STORE.name().into()),
+        connection_state: Some(connection.state.name().into()),
+        connection_error_code: connection.error.map(|error| error.name().into()),
+        creation_date: Some(store.created),
+        xks_proxy_configuration: Some(XksProxyConfigurationType {
+            access_key_id: Some(proxy.access_key_id.as_str().into()),
+            connectivity: Some(XksProxyConnectivityType::PUBLIC_ENDPOINT.name().into()),
+            uri_endpoint: Some(proxy.endpoint.as_str().into()),
+            uri_path: Some(proxy.path.as_str().into()),
+            ..XksProxyConfigurationType::default()
+        }),
+        ..CustomKeyStoresListEntry::default()
+    }
+}

@@ -1,0 +1,145 @@
+//! `UpdateCustomKeyStore`: another name, another proxy, or another credential for it.
+
+use kms_base::error::KmsError;
+use kms_keys::custom_store::{ConnectionState, CustomKeyStore};
+use kms_model::action;
+
+use super::proxy::{check_connectivity, check_name, check_uri};
+use super::{find, replace, wrong_state};
+use crate::api::call::contended;
+use crate::api::checks::invalid;
+use crate::api::model::update_custom_key_store::Input;
+use crate::api::{Answer, Call};
+use kms_base::identifier::Scope;
+
+pub(in crate::api::operation) async fn update(
+    call: &mut Call<'_>,
+    input: Input,
+) -> Result<Answer, KmsError> {
+    let id = input.custom_key_store_id.as_str();
+    call.facts.parameter("customKeyStoreId", id);
+    let new_name = input.new_custom_key_store_name.as_deref();
+    call.facts.optional_parameter("newCustomKeyStoreName", new_name);
+    let (endpoint, path) = (&input.xks_proxy_uri_endpoint, &input.xks_proxy_uri_path);
+    call.facts.optional_parameter("xksProxyUriEndpoint", endpoint.as_deref());
+    call.facts.optional_parameter("xksProxyUriPath", path.as_deref());
+    let home = call.authorize_account(action::UpdateCustomKeyStore)?;
+    let (stores, first) = find(call, &home, id).await?;
+    check(&input)?;
+    check_state(&input, &first)?;
+    if let Some(name) = new_name {
+        check_name(&stores, Some(id), name)?;
+    }
+    let proxied = changes_proxy(&input);
+    let proposed = proposed(call, &input, &first).await?;
+    if proxied {
+        let (proxies, iam) = call.proxies()?;
+        let proxy = &proposed.xks_proxy;
+        check_uri(proxies, &stores, Some(id), (&proxy.endpoint, &proxy.path))?;
+        let asked = ask(call, &home, &proposed).await;
+        if asked.is_err() && proxy.secret != first.xks_proxy.secret {
+            iam.forget_proxy_secret(id, proxy);
+        }
+        asked?;
+    }
+    for _ in Call::tries() {
+        let (stores, store) = find(call, &home, id).await?;
+        check_state(&input, &store)?;
+        check_name(&stores, Some(id), &proposed.name)?;
+        // What was proposed is of the store as it was: if somebody else has changed its proxy meanwhile, that
+        // is not undone unseen.
+        if store.xks_proxy != first.xks_proxy {
+            return Err(wrong_state(id, "has been changed meanwhile; try again"));
+        }
+        let name = new_name.map_or_else(|| store.name.clone(), str::to_owned);
+        let proxy = proposed.xks_proxy.clone();
+        let changed = CustomKeyStore { name, xks_proxy: proxy, ..store.clone() };
+        if proxied {
+            let (proxies, _) = call.proxies()?;
+            let (endpoint, path) = (&proposed.xks_proxy.endpoint, &proposed.xks_proxy.path);
+            check_uri(proxies, &stores, Some(id), (endpoint, path))?;
+        }
+        if replace(call, &stores, &stores.with(changed)).await? {
+            if let Ok((proxies, iam)) = call.proxies()
+                && proxied
+            {
+                proxies.forget(id);
+                if store.xks_proxy.secret != proposed.xks_proxy.secret {
+                    iam.forget_proxy_secret(id, &store.xks_proxy);
+                }
+            }
+            return Ok(Answer::empty());
+        }
+    }
+    Err(contended())
+}
+
+/// Checks how the parameters go together.
+fn check(input: &Input) -> Result<(), KmsError> {
+    if input.cloud_hsm_cluster_id.is_some() || input.key_store_password.is_some() {
+        return Err(invalid(
+            "CloudHsmClusterId and KeyStorePassword are not valid for an external key store.",
+        ));
+    }
+    let has_service = input.xks_proxy_vpc_endpoint_service_name.is_some()
+        || input.xks_proxy_vpc_endpoint_service_owner.is_some();
+    check_connectivity(input.xks_proxy_connectivity, has_service)?;
+    let changes = input.new_custom_key_store_name.is_some()
+        || input.xks_proxy_connectivity.is_some()
+        || changes_proxy(input);
+    match changes {
+        true => Ok(()),
+        false => Err(invalid("At least one property of the custom key store must be given.")),
+    }
+}
+
+fn changes_proxy(input: &Input) -> bool {
+    input.xks_proxy_uri_endpoint.is_some()
+        || input.xks_proxy_uri_path.is_some()
+        || input.xks_proxy_authentication_credential.is_some()
+}
+
+/// Checks that the state of the store allows the change: a connected store stays where its proxy is, and its
+/// credential, path and name may be others.
+fn check_state(input: &Input, store: &CustomKeyStore) -> Result<(), KmsError> {
+    let stays = input.xks_proxy_uri_endpoint.is_none() && input.xks_proxy_connectivity.is_none();
+    match store.connection.state {
+        ConnectionState::Disconnected => Ok(()),
+        ConnectionState::Connected if stays => Ok(()),
+        _ => Err(wrong_state(&store.id, "must be disconnected for this change")),
+    }
+}
+
+/// The store as it is to be, with a new credential sealed.
+async fn proposed(
+    call: &mut Call<'_>,
+    input: &Input,
+    store: &CustomKeyStore,
+) -> Result<CustomKeyStore, KmsError> {
+    let mut proposed = store.clone();
+    if let Some(name) = &input.new_custom_key_store_name {
+        proposed.name.clone_from(name);
+    }
+    let proxy = &mut proposed.xks_proxy;
+    if let Some(endpoint) = &input.xks_proxy_uri_endpoint {
+        proxy.endpoint = endpoint.to_ascii_lowercase();
+    }
+    if let Some(path) = &input.xks_proxy_uri_path {
+        proxy.path.clone_from(path);
+    }
+    if let Some(credential) = &input.xks_proxy_authentication_credential {
+        proxy.access_key_id = (*credential.access_key_id).to_owned();
+        let secret = &credential.raw_secret_access_key;
+        proxy.secret = call.seal_secret((&store.id, &proxy.access_key_id), secret).await?;
+        proxy.credential_since = call.service.now();
+    }
+    Ok(proposed)
+}
+
+/// Asks the proxy as it is to be how it is.
+async fn ask(call: &mut Call<'_>, home: &Scope, store: &CustomKeyStore) -> Result<(), KmsError> {
+    let (proxies, _) = call.proxies()?;
+    let target = call.target((&store.id, &store.xks_proxy), home).await?;
+    let health = proxies.health(&target, &call.told(None)).await;
+    health.map(drop).map_err(|failure| failure.of_store())
+}

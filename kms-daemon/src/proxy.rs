@@ -1,0 +1,311 @@
+//! External key store proxies of others, as this daemon calls them: over TLS, with requests that are signed
+//! with the credential of the custom key store.
+//!
+//! A proxy is somebody else's machine, and may be slow, dead or hostile. So each call has a time limit, its
+//! response a bound, and each store a bound on calls under way; beyond that a call fails at once. A store whose
+//! proxy does not answer rests: calls fail at once for a second, then one asks again.
+//!
+//! Owners of accounts choose the host. It has to be one that the operator of the daemon has named, so that
+//! nobody makes the daemon connect to what only the daemon reaches.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+
+use kms_base::clock::Timestamp;
+use kms_keys::custom_store::XksProxy;
+use kms_sigv4::client::Signer;
+use kms_xks::{
+    Call, Encrypted, Health, KeyFacts, Outer, RequestMetadata, Unreadable, ask, ask_decrypt,
+    ask_encrypt, read_decrypted, read_encrypted, read_fleet, read_key, read_refusal,
+};
+use zeroize::Zeroizing;
+
+mod breaker;
+mod connection;
+mod failure;
+mod host;
+mod metrics;
+
+use self::breaker::Breaker;
+use self::connection::{Connection, connect};
+pub use self::failure::Failure;
+pub use self::host::AllowedHost;
+pub(crate) use self::metrics::ProxyMetrics;
+
+/// How long a call may take at AWS KMS.
+pub const DEFAULT_LIMIT: Duration = Duration::from_millis(250);
+/// Calls of one store under way at a time: 1,800 a second, AWS's default rate, of which each takes 35 ms, are 63.
+const MAX_CALLS: usize = 64;
+/// Connections of one store that are kept while they are not used.
+const MAX_IDLE: usize = 16;
+/// How long they are kept.
+const IDLE: Duration = Duration::from_secs(20);
+/// The service in the scope of signatures.
+const SERVICE: &str = "kms-xks-proxy";
+
+/// The proxies of all custom key stores.
+pub struct Proxies {
+    tls: TlsConnector,
+    hosts: Vec<AllowedHost>,
+    limit: Duration,
+    stores: Mutex<HashMap<String, Arc<Client>>>,
+    metrics: ProxyMetrics,
+}
+
+/// What a call is for: the proxy of a store, with the secret opened.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// The id of the store.
+    pub(crate) store: String,
+    /// The proxy.
+    pub(crate) proxy: XksProxy,
+    /// The Region that is signed for.
+    pub(crate) region: String,
+    /// The secret access key.
+    pub(crate) secret: Arc<Zeroizing<Vec<u8>>>,
+}
+
+/// The calls of one store to one host.
+struct Client {
+    host: AllowedHost,
+    calls: Semaphore,
+    idle: Mutex<Vec<(Instant, Connection)>>,
+    breaker: Mutex<Breaker>,
+    certificate_end: Mutex<Option<SystemTime>>,
+}
+
+impl Proxies {
+    /// Proxies on these hosts, and no others.
+    #[must_use]
+    pub fn new(tls: Arc<ClientConfig>, hosts: Vec<AllowedHost>, limit: Duration) -> Self {
+        let tls = TlsConnector::from(tls);
+        let (stores, metrics) = (Mutex::default(), ProxyMetrics::default());
+        Self { tls, hosts, limit, stores, metrics }
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &ProxyMetrics {
+        &self.metrics
+    }
+
+    /// Whether the daemon may connect to an endpoint, `https://HOST`.
+    pub(crate) fn allows(&self, endpoint: &str) -> bool {
+        self.host(endpoint).is_some()
+    }
+
+    /// Closes what is open for a store, which is disconnected or gone.
+    pub(crate) fn forget(&self, store: &str) {
+        lock(&self.stores).retain(|name, _| name.split(' ').next() != Some(store));
+        self.metrics.forget(store);
+    }
+
+    /// `GetHealthStatus`.
+    pub(crate) async fn health(
+        &self,
+        target: &Target,
+        metadata: &RequestMetadata,
+    ) -> Result<Health, Failure> {
+        let health = self.ask(target, Call::Health, ask(metadata), read_fleet).await?;
+        self.metrics.note_health(&target.store, health);
+        match health.is_served() {
+            true => Ok(health),
+            false => Err(Failure::NoKeyManager),
+        }
+    }
+
+    /// `GetKeyMetadata`.
+    pub(crate) async fn key(
+        &self,
+        target: &Target,
+        key: &str,
+        metadata: &RequestMetadata,
+    ) -> Result<KeyFacts, Failure> {
+        self.ask(target, Call::Metadata(key), ask(metadata), read_key).await
+    }
+
+    /// `Encrypt`.
+    pub(crate) async fn encrypt(
+        &self,
+        target: &Target,
+        key: &str,
+        metadata: &RequestMetadata,
+        (plaintext, aad): (&[u8], &[u8]),
+    ) -> Result<Encrypted, Failure> {
+        let body = ask_encrypt(metadata, plaintext, aad);
+        let read = |response: &[u8]| read_encrypted(response, plaintext.len(), aad);
+        self.ask(target, Call::Encrypt(key), body, read).await
+    }
+
+    /// `Decrypt`.
+    pub(crate) async fn decrypt(
+        &self,
+        target: &Target,
+        key: &str,
+        metadata: &RequestMetadata,
+        (outer, aad): (&Outer<'_>, &[u8]),
+    ) -> Result<Vec<u8>, Failure> {
+        let body = ask_decrypt(metadata, outer, aad);
+        let read = |response: &[u8]| read_decrypted(response, outer.ciphertext.len());
+        self.ask(target, Call::Decrypt(key), body, read).await
+    }
+
+    /// Sends a request and reads its response.
+    async fn ask<T>(
+        &self,
+        target: &Target,
+        call: Call<'_>,
+        body: Vec<u8>,
+        read: impl FnOnce(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<T, Failure> {
+        let begin = Instant::now();
+        let outcome = match self.exchange(target, call, body).await {
+            Ok((200, response)) => read(&response).map_err(Failure::Response),
+            Ok((_, response)) => match read_refusal(&response) {
+                Ok((name, message)) => Err(Failure::Refused { name, message }),
+                Err(unreadable) => Err(Failure::Response(unreadable)),
+            },
+            Err(failure) => Err(failure),
+        };
+        let (store, operation) = (&target.store, call.name());
+        let failed = outcome.as_ref().err();
+        self.metrics.note(store, operation, begin.elapsed(), failed);
+        match failed {
+            // As many as callers make, and nothing new.
+            Some(failure) if !failure.was_asked() => {
+                tracing::debug!(store, operation, %failure, "an external key store proxy is not asked");
+            }
+            Some(failure) => {
+                tracing::warn!(store, operation, %failure, "an external key store proxy fails");
+            }
+            None => {}
+        }
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        call: Call<'_>,
+        body: Vec<u8>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let client = self.client(target)?;
+        let _under_way = client.calls.try_acquire().map_err(|_| Failure::Busy)?;
+        if !lock(&client.breaker).lets_through(Instant::now()) {
+            return Err(Failure::Resting);
+        }
+        let path = match call {
+            Call::Health => format!("{}/health", target.proxy.path),
+            Call::Metadata(key) => format!("{}/keys/{key}/metadata", target.proxy.path),
+            Call::Encrypt(key) => format!("{}/keys/{key}/encrypt", target.proxy.path),
+            Call::Decrypt(key) => format!("{}/keys/{key}/decrypt", target.proxy.path),
+        };
+        let sent = client.send(&self.tls, target, &path, body);
+        let outcome = match tokio::time::timeout(self.limit, sent).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::TimedOut),
+        };
+        let is_there = !matches!(&outcome, Err(failure) if failure.is_silence());
+        lock(&client.breaker).note(is_there, Instant::now());
+        outcome
+    }
+
+    fn host(&self, endpoint: &str) -> Option<&AllowedHost> {
+        let host = endpoint.strip_prefix("https://")?.to_ascii_lowercase();
+        self.hosts.iter().find(|allowed| allowed.name == host)
+    }
+
+    fn client(&self, target: &Target) -> Result<Arc<Client>, Failure> {
+        let host = self.host(&target.proxy.endpoint).ok_or(Failure::NotAllowed)?;
+        let mut stores = lock(&self.stores);
+        let client = stores.entry(format!("{} {}", target.store, host.name)).or_insert_with(|| {
+            Arc::new(Client {
+                host: host.clone(),
+                calls: Semaphore::new(MAX_CALLS),
+                idle: Mutex::default(),
+                breaker: Mutex::default(),
+                certificate_end: Mutex::default(),
+            })
+        });
+        Ok(Arc::clone(client))
+    }
+
+    /// Sets what metrics say of a store that is not counted: how old its credential is, and for how long the
+    /// certificate that its proxy has shown last is valid.
+    pub(crate) fn observe(&self, store: &str, proxy: &XksProxy, now: Timestamp) {
+        let host = self.host(&proxy.endpoint).map_or("", |host| host.name.as_str());
+        let client = lock(&self.stores).get(&format!("{store} {host}")).map(Arc::clone);
+        let end = client.and_then(|client| *lock(&client.certificate_end));
+        let age = now.as_millis().saturating_sub(proxy.credential_since.as_millis());
+        self.metrics.observe(store, Duration::from_millis(age), end);
+    }
+}
+
+impl Client {
+    /// Sends a request over a connection that is open, or over a new one. An open one may have been closed by
+    /// the other end just now: then the request, which changes nothing at the proxy, is sent once more.
+    async fn send(
+        &self,
+        tls: &TlsConnector,
+        target: &Target,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        if let Some(open) = self.take_idle() {
+            let headers = self.headers(target, path, &body)?;
+            match self.send_over(open, path, headers, body.clone()).await {
+                Err(Failure::Unreachable(_)) => {}
+                outcome => return outcome,
+            }
+        }
+        let (connection, end) = connect(tls, &self.host).await?;
+        *lock(&self.certificate_end) = end;
+        let headers = self.headers(target, path, &body)?;
+        self.send_over(connection, path, headers, body).await
+    }
+
+    async fn send_over(
+        &self,
+        mut connection: Connection,
+        path: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let response = connection.send(path, headers, body).await?;
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE && connection.is_open() {
+            idle.push((Instant::now(), connection));
+        }
+        Ok(response)
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
+        idle.retain(|(since, connection)| since.elapsed() < IDLE && connection.is_open());
+        idle.pop().map(|(_, connection)| connection)
+    }
+
+    fn headers(&self, target: &Target, path: &str, body: &[u8]) -> Result<HeaderMap, Failure> {
+        let mut headers = HeaderMap::new();
+        let host = HeaderValue::from_str(&self.host.name).map_err(|_| Failure::NotAllowed)?;
+        headers.insert(HOST, host);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let secret = std::str::from_utf8(&target.secret).map_err(|_| Failure::Credential)?;
+        let (access_key, region) = (target.proxy.access_key_id.as_str(), target.region.as_str());
+        let signer = Signer { access_key, secret, region, service: SERVICE };
+        let signed = signer.sign_path(path, &mut headers, body, SystemTime::now());
+        signed.map_err(|_| Failure::Credential)?;
+        Ok(headers)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What they hold is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
