@@ -307,3 +307,35 @@ fn a_daemon_that_is_killed_under_load_leaves_the_other_one_serving() {
     assert_opens(&pair.one, &blob);
     assert_eq!(key_ids(&pair.one), there);
 }
+
+#[test]
+fn a_daemon_that_is_cut_off_does_not_decide_by_what_it_has_cached() {
+    let mut pair = Pair::start();
+    pair.await_ready();
+    // The second daemon reaches one member only, which then hears of nobody.
+    let mut alone = arguments(&pair.cluster);
+    let url = alone.iter_mut().find(|argument| argument.starts_with("etcd:")).expect("the URLs");
+    *url = format!("etcd:{}", pair.cluster.urls()[2]);
+    assert!(pair.two.stop().success());
+    pair.two.replace_arguments(&alone);
+    pair.two.restart();
+    pair.await_ready();
+    let key = create(&pair.one);
+    assert_eq!(try_encrypt(&pair.two, &key).status, 200);
+    let member = i32::try_from(pair.cluster.process(2)).expect("a process id");
+    let member = rustix::process::Pid::from_raw(member).expect("a process");
+    let signal = |signal| rustix::process::kill_process(member, signal).expect("signalled");
+    signal(rustix::process::Signal::STOP);
+    insist("the key is disabled", || call(&pair.one, "DisableKey", &json!({ "KeyId": key })));
+    let acknowledged = Instant::now();
+    while acknowledged.elapsed() < 3 * BOUND {
+        let sent = acknowledged.elapsed();
+        let answer = try_encrypt(&pair.two, &key);
+        assert!(sent < BOUND || answer.code() == "DependencyTimeoutException", "{sent:?}");
+    }
+    assert_eq!(get(&pair.two, "/readyz").status, 503);
+    until("the first daemon is ready", || get(&pair.one, "/readyz").status == 200);
+    signal(rustix::process::Signal::CONT);
+    pair.await_ready();
+    assert_eq!(try_encrypt(&pair.two, &key).code(), "DisabledException");
+}
