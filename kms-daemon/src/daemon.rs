@@ -231,6 +231,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             .with_backups(Some(Arc::clone(&snapshots)))
             .in_directory(data.path())
             .with_trails(Arc::clone(&trails))
+            .with_proxies(service.proxies().cloned())
             .of_instance(data.instance()?),
     );
     let usage = Arc::clone(service.usage());

@@ -8,7 +8,7 @@
 //! Owners of accounts choose the host. It has to be one that the operator of the daemon has named, so that
 //! nobody makes the daemon connect to what only the daemon reaches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use kms_base::clock::Timestamp;
+use kms_installation::report::XksReport;
 use kms_keys::custom_store::XksProxy;
 use kms_sigv4::client::Signer;
 use kms_xks::{
@@ -47,6 +48,7 @@ const MAX_CALLS: usize = 64;
 const MAX_IDLE: usize = 16;
 /// How long they are kept.
 const IDLE: Duration = Duration::from_secs(20);
+const SECONDS_OF_DAY: u64 = 86_400;
 /// The service in the scope of signatures.
 const SERVICE: &str = "kms-xks-proxy";
 
@@ -79,6 +81,29 @@ struct Client {
     idle: Mutex<Vec<(Instant, Connection)>>,
     breaker: Mutex<Breaker>,
     certificate_end: Mutex<Option<SystemTime>>,
+    seen: Mutex<Seen>,
+}
+
+/// What has come of the calls of a store.
+#[derive(Debug, Default)]
+struct Seen {
+    calls: u64,
+    failed: u64,
+    /// When the last one ended, and how long it took.
+    last: Option<(Instant, Duration)>,
+    /// Whether the last one was answered as it should be.
+    answers: bool,
+    last_error: Option<&'static str>,
+}
+
+impl Seen {
+    fn note(&mut self, took: Duration, failure: Option<&Failure>) {
+        self.calls += 1;
+        self.failed += u64::from(failure.is_some());
+        self.last = Some((Instant::now(), took));
+        self.answers = failure.is_none_or(|failure| matches!(failure, Failure::Refused { .. }));
+        self.last_error = failure.map(Failure::name).or(self.last_error);
+    }
 }
 
 impl Proxies {
@@ -98,6 +123,33 @@ impl Proxies {
     /// Whether the daemon may connect to an endpoint, `https://HOST`.
     pub(crate) fn allows(&self, endpoint: &str) -> bool {
         self.host(endpoint).is_some()
+    }
+
+    /// How it stands with each store that was called.
+    pub(crate) fn reports(&self) -> Vec<XksReport> {
+        let mut latest: BTreeMap<String, (Instant, XksReport)> = BTreeMap::new();
+        for (name, client) in &*lock(&self.stores) {
+            let Some(store) = name.split(' ').next() else { continue };
+            let seen = lock(&client.seen);
+            let Some((at, took)) = seen.last else { continue };
+            // Of a store whose proxy has another host now, the former one says nothing.
+            if latest.get(store).is_some_and(|(known, _)| *known > at) {
+                continue;
+            }
+            let end = *lock(&client.certificate_end);
+            let left = end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+            let report = XksReport {
+                store: store.to_owned(),
+                answers: seen.answers,
+                last_error: seen.last_error.map(str::to_owned),
+                calls: seen.calls,
+                failed: seen.failed,
+                latency_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                certificate_days: left.map(|left| left.as_secs() / SECONDS_OF_DAY),
+            };
+            latest.insert(store.to_owned(), (at, report));
+        }
+        latest.into_values().map(|(_, report)| report).collect()
     }
 
     /// Closes what is open for a store, which is disconnected or gone.
@@ -174,8 +226,11 @@ impl Proxies {
             Err(failure) => Err(failure),
         };
         let (store, operation) = (&target.store, call.name());
-        let failed = outcome.as_ref().err();
-        self.metrics.note(store, operation, begin.elapsed(), failed);
+        let (took, failed) = (begin.elapsed(), outcome.as_ref().err());
+        self.metrics.note(store, operation, took, failed);
+        if let Ok(client) = self.client(target) {
+            lock(&client.seen).note(took, failed);
+        }
         match failed {
             // As many as callers make, and nothing new.
             Some(failure) if !failure.was_asked() => {
@@ -231,6 +286,7 @@ impl Proxies {
                 idle: Mutex::default(),
                 breaker: Mutex::default(),
                 certificate_end: Mutex::default(),
+                seen: Mutex::default(),
             })
         });
         Ok(Arc::clone(client))

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::freshness;
 use crate::metrics::{Metrics, Readiness};
+use crate::proxy::Proxies;
 use crate::regions::Regions;
 use crate::trail::Trails;
 use kms_audit::AuditLog;
@@ -26,7 +27,7 @@ use kms_installation::devices::{DeviceReport, Fleet, in_words, report};
 use kms_installation::last_backup::LastBackup;
 use kms_installation::loss::losses;
 use kms_installation::report::{
-    ANY_DIR, BackupTold, RewrapReport, Status, TrailReport, replace_in_texts,
+    ANY_DIR, BackupTold, RewrapReport, Status, TrailReport, XksReport, replace_in_texts,
 };
 use kms_keys::Catalog;
 use kms_store::Store;
@@ -51,6 +52,7 @@ pub struct DaemonStatus {
     backups: Option<Arc<Snapshots>>,
     last_backup: Mutex<Option<LastBackup>>,
     trails: Option<Arc<Trails>>,
+    proxies: Option<Arc<Proxies>>,
 }
 
 impl DaemonStatus {
@@ -78,6 +80,7 @@ impl DaemonStatus {
             backups: None,
             last_backup: Mutex::default(),
             trails: None,
+            proxies: None,
         }
     }
 
@@ -112,6 +115,12 @@ impl DaemonStatus {
     pub fn with_trails(mut self, trails: Arc<Trails>) -> Self {
         self.trails = Some(trails);
         self
+    }
+
+    /// The same, which tells how it stands with external key stores, if any may be called.
+    #[must_use]
+    pub fn with_proxies(self, proxies: Option<Arc<Proxies>>) -> Self {
+        Self { proxies, ..self }
     }
 
     /// Names the installation.
@@ -220,6 +229,7 @@ impl DaemonStatus {
             peers: self.regions.peers().reports(),
             last_backup: last_backup.map(|last| BackupTold { created: last.created }),
             trails: self.trail_reports(),
+            external_stores: self.external_stores(),
             rewraps: self.rewraps(),
             losses,
         }
@@ -229,6 +239,10 @@ impl DaemonStatus {
 impl DaemonStatus {
     fn trail_reports(&self) -> Vec<TrailReport> {
         self.trails.as_ref().map(|trails| trails.reports()).unwrap_or_default()
+    }
+
+    fn external_stores(&self) -> Vec<XksReport> {
+        self.proxies.as_ref().map(|proxies| proxies.reports()).unwrap_or_default()
     }
 
     /// Those of Regions whose domain has another key than its first.
@@ -255,12 +269,27 @@ impl DaemonStatus {
             )
         });
         let rewraps = self.rewraps().into_iter().filter_map(|report| report.problem());
+        let silent = self.external_stores().into_iter().filter(|store| !store.answers);
+        let stores = silent.map(|XksReport { store, last_error, .. }| {
+            let error = last_error.unwrap_or_default();
+            format!(
+                "the proxy of the external key store {store} does not answer as it should ({error}): \
+                 uses of its keys fail, those of others do not; the daemon's log says more"
+            )
+        });
         let stale = (!freshness::is_fresh(&*self.store)).then(|| {
             "the store has not been heard of for longer than decisions may be old, and requests get \
              DependencyTimeoutException; see whether a majority of the etcd cluster runs and can be reached"
                 .to_owned()
         });
-        stale.into_iter().chain(out).chain(left).chain(trails).chain(rewraps).collect()
+        stale
+            .into_iter()
+            .chain(out)
+            .chain(left)
+            .chain(trails)
+            .chain(rewraps)
+            .chain(stores)
+            .collect()
     }
 }
 

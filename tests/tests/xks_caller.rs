@@ -501,8 +501,22 @@ fn a_hanging_proxy_slows_nobody_else() {
     // Most of 320 calls did not wait, or this would have taken more than 20 s.
     let asked = front.requests();
     assert!(asked < 100, "{asked} requests to a proxy that is silent");
+    // The person who runs the daemon sees which store it is, and that the daemon serves.
+    let status = || ctl::text(&["status", "--url", caller.daemon.url()]);
+    let (code, said) = status();
+    let line = |said: &str| {
+        let line = said.lines().find(|line| line.starts_with(&*id));
+        line.unwrap_or_else(|| panic!("no line of {id}: {said}")).to_owned()
+    };
+    assert_eq!(code, 0, "{said}");
+    assert!(line(&said).contains("DOES NOT ANSWER"), "{said}");
+    let ready = get(&caller.daemon, "/readyz");
+    let problem = format!("the external key store {id} does not answer");
+    assert!(ready.status == 200 && ready.json()["problems"].to_string().contains(&problem));
     front.set(Mode::Forward);
     until("the proxy is used again", || caller.call("Decrypt", &to_decrypt(&blob)).status == 200);
+    let (_, said) = status();
+    assert!(line(&said).contains(" answers ") && line(&said).contains(" days"), "{said}");
 }
 
 #[test]

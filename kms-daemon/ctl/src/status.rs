@@ -14,7 +14,9 @@ use super::{Failure, Outcome, Output, losses, table};
 use kms_installation::data_dir::INSTANCE;
 use kms_installation::devices::DeviceReport;
 use kms_installation::last_backup::LAST_BACKUP;
-use kms_installation::report::{ANY_DIR, PeerReport, RewrapReport, TrailReport, replace_in_texts};
+use kms_installation::report::{
+    ANY_DIR, PeerReport, RewrapReport, TrailReport, XksReport, replace_in_texts,
+};
 
 /// How long the daemon may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -138,6 +140,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
     print_peers(out, &peers)?;
     let trails = report.get("trails").cloned().unwrap_or_default();
     print_trails(out, &serde_json::from_value::<Vec<TrailReport>>(trails).unwrap_or_default())?;
+    let stores = report.get("externalStores").cloned().unwrap_or_default();
+    print_stores(out, &serde_json::from_value::<Vec<XksReport>>(stores).unwrap_or_default())?;
     let rewraps = report.get("rewraps").cloned().unwrap_or_default();
     print_rewraps(out, &serde_json::from_value::<Vec<RewrapReport>>(rewraps).unwrap_or_default())?;
     losses::print(out, report)
@@ -206,6 +210,30 @@ fn print_trails(out: &mut dyn Write, trails: &[TrailReport]) -> io::Result<()> {
     table::print(out, &rows, 0)
 }
 
+/// The proxies of external key stores. What the last one failed with is among the problems.
+fn print_stores(out: &mut dyn Write, stores: &[XksReport]) -> io::Result<()> {
+    if stores.is_empty() {
+        return Ok(());
+    }
+    let head = ["EXTERNAL KEY STORE", "PROXY", "LATENCY", "CALLS", "FAILED", "CERTIFICATE"];
+    let row = |store: &XksReport| {
+        let state = if store.answers { "answers" } else { "DOES NOT ANSWER" };
+        let certificate = store.certificate_days.map(|days| format!("{days} days"));
+        [
+            store.store.clone(),
+            state.to_owned(),
+            format!("{} ms", store.latency_ms),
+            store.calls.to_string(),
+            store.failed.to_string(),
+            certificate.unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    let head = std::iter::once(head.map(str::to_owned));
+    let rows: Vec<_> = head.chain(stores.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 0)
+}
+
 /// How far key tokens are under the newest keys of their domains.
 fn print_rewraps(out: &mut dyn Write, reports: &[RewrapReport]) -> io::Result<()> {
     if reports.is_empty() {
@@ -225,6 +253,26 @@ fn print_rewraps(out: &mut dyn Write, reports: &[RewrapReport]) -> io::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn external_key_stores_fit_eighty_columns() {
+        let store = |answers, certificate_days| XksReport {
+            store: "cks-0123456789abcdef0".to_owned(),
+            answers,
+            last_error: None,
+            calls: 123_456_789,
+            failed: 123_456,
+            latency_ms: 250,
+            certificate_days,
+        };
+        let mut out = Vec::new();
+        print_stores(&mut out, &[]).unwrap();
+        assert!(out.is_empty());
+        print_stores(&mut out, &[store(true, Some(397)), store(false, None)]).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+        assert!(out.contains("397 days") && out.contains("DOES NOT ANSWER"), "{out}");
+    }
 
     #[test]
     fn the_table_fits_eighty_columns() {

@@ -73,6 +73,9 @@ pub struct Status {
     /// The trails that log, and how far they are delivered. Requests are served also while one is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trails: Vec<TrailReport>,
+    /// External key stores whose proxies are called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_stores: Vec<XksReport>,
     /// The last backup that came to its end.
     #[serde(default)]
     pub last_backup: Option<BackupTold>,
@@ -127,6 +130,26 @@ pub struct TrailReport {
     /// Whether the last attempt delivered all that was due. Why not is told by `GetTrailStatus`, to
     /// those who may ask it: `/readyz` answers anybody, and the reason may name hosts and paths.
     pub delivered: bool,
+}
+
+/// How it stands with the proxy of an external key store, for `/readyz` and `kmsctl status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct XksReport {
+    /// The id of the custom key store.
+    pub store: String,
+    /// Whether the proxy answered the last call, as the API of proxies says it should.
+    pub answers: bool,
+    /// How the last call that failed failed: a name, as in the metrics.
+    pub last_error: Option<String>,
+    /// Calls since the store was connected, or the daemon started.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Milliseconds that the last call took.
+    pub latency_ms: u64,
+    /// Days until the certificate ends that the proxy has shown last.
+    pub certificate_days: Option<u64>,
 }
 
 /// Replaces a part of every text in a document.
