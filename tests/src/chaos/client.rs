@@ -14,9 +14,8 @@ use super::{Scene, Targets};
 use crate::daemon::ACCOUNT;
 use crate::history::Event;
 use crate::http::{Answer, Connection, Request};
+use crate::patience::PATIENCE;
 
-/// How long an answer may take, whatever happens meanwhile: pauses and starts are within it.
-const LONGEST: Duration = Duration::from_secs(60);
 /// How long a client waits where nobody listens.
 const AWAY: Duration = Duration::from_millis(20);
 /// Keys that a client makes.
@@ -314,7 +313,7 @@ impl<'s> Client<'s> {
             if let Some(kept) = kept.and_then(still_open) {
                 break (bytes, kept);
             }
-            match Connection::try_to(&address, LONGEST) {
+            match Connection::try_to(&address, PATIENCE) {
                 Ok(connection) => break (bytes, connection),
                 Err(_) if self.scene.is_over() => {
                     let now = self.scene.now();
@@ -338,7 +337,7 @@ impl<'s> Client<'s> {
             Err(error) => {
                 self.notes.lost += 1;
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-                    self.wrong(operation, &format!("nothing in {LONGEST:?}"));
+                    self.wrong(operation, &format!("nothing in {PATIENCE:?}"));
                 }
                 // It may take effect as long as its process lives.
                 return Call { daemon, begin, end: u64::MAX, told: Told::Unknown };

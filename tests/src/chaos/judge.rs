@@ -17,13 +17,14 @@ use super::{CLIENTS, Fault, Options, Scene, Targets, devices_of};
 use crate::ctl;
 use crate::daemon::Daemon;
 use crate::history::{Event, Step, check};
-use crate::http::{call, devices_in_service, get};
+use crate::http::{Answer, call, devices_in_service, get};
+use crate::patience::{PATIENCE, until};
 use crate::remains::{Secret, search_bytes};
 
 /// Plaintexts that are looked for in files.
 const PLANTED: usize = 64;
-/// How long everything may take to be in service again once nothing fails any more.
-const RETURN: Duration = Duration::from_secs(60);
+/// The time between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What clients were told, and which faults ended when.
 type Told = (Vec<Notes>, Vec<(Fault, u64)>);
@@ -36,9 +37,20 @@ pub(super) fn judge(
     (notes, ended): &Told,
 ) -> Report {
     let mut report = Report::of(options.seed, options.time, notes);
-    report.recoveries = recoveries(ended, notes);
     let rules = Rules::of(&scene);
     let Scene { seats, targets, .. } = scene;
+    let daemons = seats.into_iter().map(|seat| seat.daemon.into_inner().expect("no client failed"));
+    let mut daemons: Vec<Daemon> = daemons.collect();
+    let begin = Instant::now();
+    for (number, daemon) in daemons.iter().enumerate() {
+        let wanted = devices_of(number, daemons.len(), devices).len();
+        until(format_args!("daemon {number} is ready, with {wanted} devices"), || {
+            get(daemon, "/readyz").status == 200 && devices_in_service(daemon) == wanted
+        });
+    }
+    report.back = begin.elapsed();
+
+    report.recoveries = recoveries(ended, notes);
     let keys = rules.histories(notes.iter().flat_map(|notes| &notes.keys));
     let aliases = rules.histories(notes.iter().flat_map(|notes| &notes.aliases));
     let policies = rules.histories(notes.iter().flat_map(|notes| &notes.policies));
@@ -46,25 +58,6 @@ pub(super) fn judge(
     report.histories(None, aliases, |number| targets.aliases[number].clone());
     report.histories(false, policies, |number| format!("policy of {}", targets.policies[number]));
 
-    let daemons = seats.into_iter().map(|seat| seat.daemon.into_inner().expect("no client failed"));
-    let mut daemons: Vec<Daemon> = daemons.collect();
-    let by = Instant::now() + RETURN;
-    for (number, daemon) in daemons.iter().enumerate() {
-        let wanted = devices_of(number, daemons.len(), devices).len();
-        let is_back =
-            || get(daemon, "/readyz").status == 200 && devices_in_service(daemon) == wanted;
-        while !is_back() && Instant::now() < by {
-            thread::sleep(Duration::from_millis(50));
-        }
-        if !is_back() {
-            let found = devices_in_service(daemon);
-            let (seconds, said) = (RETURN.as_secs(), get(daemon, "/readyz"));
-            let said = String::from_utf8_lossy(&said.body).into_owned();
-            report.wrong(format!(
-                "daemon {number} has {found} of {wanted} devices in service after {seconds} s: {said}"
-            ));
-        }
-    }
     enable(&daemons[0], &targets);
     // What others have cached is that old.
     thread::sleep(Duration::from_nanos(rules.stale));
@@ -148,16 +141,30 @@ fn recoveries(ended: &[(Fault, u64)], notes: &[Notes]) -> BTreeMap<&'static str,
     recoveries
 }
 
+/// Calls until the answer is not that something is out of reach.
+fn insist(daemon: &Daemon, operation: &str, body: &Value) -> Answer {
+    let by = Instant::now() + PATIENCE;
+    loop {
+        let answer = call(daemon, operation, body);
+        if answer.status < 500 || Instant::now() > by {
+            return answer;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
 /// Lets every key be used again.
 fn enable(daemon: &Daemon, targets: &Targets) {
     for id in &targets.keys {
         // Refused where it is not to be deleted.
-        let _ = call(daemon, "CancelKeyDeletion", &json!({ "KeyId": id }));
-        assert_eq!(call(daemon, "EnableKey", &json!({ "KeyId": id })).status, 200);
+        let _ = insist(daemon, "CancelKeyDeletion", &json!({ "KeyId": id }));
+        let enabled = insist(daemon, "EnableKey", &json!({ "KeyId": id }));
+        assert_eq!(enabled.status, 200, "{enabled:?}");
     }
     for id in &targets.policies {
         let body = json!({ "KeyId": id, "PolicyName": "default", "Policy": policy(false) });
-        assert_eq!(call(daemon, "PutKeyPolicy", &body).status, 200);
+        let put = insist(daemon, "PutKeyPolicy", &body);
+        assert_eq!(put.status, 200, "{put:?}");
     }
 }
 
@@ -173,7 +180,8 @@ fn open_all(daemons: &[Daemon], notes: &[Notes], report: &mut Report) {
         let openers = openers.map(|(sealed, daemon)| {
             scope.spawn(move || {
                 let open = |sealed: &&&Sealed| {
-                    let answer = call(daemon, "Decrypt", &json!({ "CiphertextBlob": sealed.blob }));
+                    let body = json!({ "CiphertextBlob": sealed.blob });
+                    let answer = insist(daemon, "Decrypt", &body);
                     answer.status != 200 || !opens(&answer.json(), sealed)
                 };
                 let lost = sealed.iter().filter(open);
@@ -185,7 +193,7 @@ fn open_all(daemons: &[Daemon], notes: &[Notes], report: &mut Report) {
         let lookers = lookers.map(|(made, daemon)| {
             scope.spawn(move || {
                 let is_lost = |id: &&&String| {
-                    call(daemon, "DescribeKey", &json!({ "KeyId": id })).status != 200
+                    insist(daemon, "DescribeKey", &json!({ "KeyId": id })).status != 200
                 };
                 made.iter().filter(is_lost).map(|id| format!("key {id} is lost")).collect()
             })

@@ -39,6 +39,8 @@ pub struct Report {
     lost: u64,
     refused: BTreeMap<String, u64>,
     pub(super) recoveries: BTreeMap<&'static str, Recovery>,
+    /// How long after the last fault everything was in service.
+    pub(super) back: Duration,
     /// Objects with a history, and events of all of them.
     pub(super) objects: usize,
     pub(super) events: usize,
@@ -109,6 +111,7 @@ impl Report {
             "unanswered": self.lost,
             "refused": self.refused,
             "recoveries": recoveries,
+            "all_in_service_ms": self.back.as_secs_f64() * 1000.0,
             "objects": self.objects,
             "events": self.events,
             "ciphertexts": self.ciphertexts,
