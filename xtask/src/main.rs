@@ -32,6 +32,7 @@ mod release;
 mod run;
 mod second_stage;
 mod signing;
+mod simulate;
 mod sizes;
 mod term;
 mod test;
@@ -80,7 +81,7 @@ const fn plain(
 }
 
 /// What people do, each with a line or two in the help.
-const COMMANDS: [Subcommand; 10] = [
+const COMMANDS: [Subcommand; 11] = [
     Subcommand {
         name: "run",
         options: "[--board NAME] [--data DIR] [--release] [-- KMSD-FLAGS]",
@@ -104,6 +105,13 @@ const COMMANDS: [Subcommand; 10] = [
         about: "clients while everything fails",
         more: chaos::HELP,
         run: chaos::main,
+    },
+    Subcommand {
+        name: "simulate",
+        options: "[--keys N] [--requests N] [--plot FILE] [--json]",
+        about: "how durable keys are, and what many need",
+        more: simulate::HELP,
+        run: simulate::main,
     },
     plain("firmware", "[--deny-warnings] [--json]", "build every image", firmware::main),
     plain("package", "[--version VERSION]", "make the Debian package", package::main),
