@@ -76,10 +76,19 @@ impl Watcher {
             let before = *self.reached.borrow();
             let ended = self.watch_once().await;
             let reached = *self.reached.borrow();
+            let has_reported = reached > before;
             if let Err(reason) = ended {
-                tracing::warn!(reason, revision = %reached, "the watch of the store is renewed");
+                // Once for each time that it breaks, however often it is begun again until it goes on.
+                match has_reported || pause == FIRST_PAUSE {
+                    true => {
+                        tracing::warn!(reason, revision = %reached, "the watch of the store is renewed");
+                    }
+                    false => {
+                        tracing::debug!(reason, revision = %reached, "the watch of the store is renewed");
+                    }
+                }
             }
-            pause = match reached > before {
+            pause = match has_reported {
                 true => FIRST_PAUSE,
                 false => LONGEST_PAUSE.min(2 * pause),
             };
@@ -166,14 +175,25 @@ impl Watcher {
 
     /// Measures again and again how old the history is, until the future is dropped.
     pub(super) async fn look(&self) {
+        let mut is_known = true;
         loop {
             let begin = Instant::now();
             match self.catch_up().await {
                 Ok(true) => {
                     *self.known.lock().unwrap_or_else(PoisonError::into_inner) = begin;
+                    if !is_known {
+                        tracing::info!("how old the caches are is known again");
+                    }
+                    is_known = true;
                 }
                 Ok(false) => self.renew.notify_one(),
-                Err(reason) => tracing::warn!(reason, "how old the caches are is not known"),
+                Err(reason) => {
+                    match is_known {
+                        true => tracing::warn!(reason, "how old the caches are is not known"),
+                        false => tracing::debug!(reason, "how old the caches are is not known"),
+                    }
+                    is_known = false;
+                }
             }
             sleep(INTERVAL.saturating_sub(begin.elapsed())).await;
         }
