@@ -89,9 +89,9 @@ struct Client {
 struct Seen {
     calls: u64,
     failed: u64,
-    /// When the last one ended, and how long it took.
+    /// When the last one ended that was made, and how long it took.
     last: Option<(Instant, Duration)>,
-    /// Whether the last one was answered as it should be.
+    /// Whether that one was answered as it should be.
     answers: bool,
     last_error: Option<&'static str>,
 }
@@ -100,6 +100,10 @@ impl Seen {
     fn note(&mut self, took: Duration, failure: Option<&Failure>) {
         self.calls += 1;
         self.failed += u64::from(failure.is_some());
+        // What was not asked says nothing new of the proxy, and would hide why it is left alone.
+        if failure.is_some_and(|failure| !failure.was_asked()) {
+            return;
+        }
         self.last = Some((Instant::now(), took));
         self.answers = failure.is_none_or(|failure| matches!(failure, Failure::Refused { .. }));
         self.last_error = failure.map(Failure::name).or(self.last_error);
@@ -364,4 +368,21 @@ impl Client {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What they hold is whole between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_are_not_made_do_not_hide_why() {
+        let mut seen = Seen::default();
+        seen.note(Duration::from_millis(250), Some(&Failure::TimedOut));
+        seen.note(Duration::ZERO, Some(&Failure::Resting));
+        assert_eq!((seen.calls, seen.failed, seen.answers), (2, 2, false));
+        assert_eq!(seen.last_error, Some(Failure::TimedOut.name()));
+        assert_eq!(seen.last.map(|(_, took)| took), Some(Duration::from_millis(250)));
+        seen.note(Duration::from_millis(3), None);
+        assert_eq!((seen.calls, seen.failed, seen.answers), (3, 2, true));
+    }
 }
