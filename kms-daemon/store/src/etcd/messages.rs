@@ -3,7 +3,7 @@
 
 use hyper::body::Bytes;
 
-use super::wire::{Malformed, Reader, Writer};
+use super::wire::{Malformed, Reader, Value, Writer};
 use crate::Revision;
 
 /// `/service/method` of a range read.
@@ -20,6 +20,12 @@ const VERSION: u64 = 0;
 /// `Compare.target`: the revision of the last change.
 const MOD: u64 = 2;
 
+/// A revision, which etcd has as a signed number: so there is always a next one.
+fn revision(value: Value) -> Result<Revision, Malformed> {
+    let number = value.number()?;
+    i64::try_from(number).map(|_| Revision(number)).map_err(|_| Malformed)
+}
+
 /// A key with its value, as etcd has it.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct KeyValue {
@@ -34,7 +40,7 @@ impl KeyValue {
         while let Some((field, value)) = reader.next()? {
             match field {
                 1 => read.key = value.bytes()?,
-                3 => read.revision = Revision(value.number()?),
+                3 => read.revision = revision(value)?,
                 5 => read.value = value.bytes()?,
                 _ => {}
             }
@@ -57,7 +63,7 @@ impl Header {
         while let Some((field, value)) = reader.next()? {
             match field {
                 1 => read.cluster = value.number()?,
-                3 => read.revision = Revision(value.number()?),
+                3 => read.revision = revision(value)?,
                 _ => {}
             }
         }
@@ -194,7 +200,7 @@ impl WatchResponse {
         while let Some((field, value)) = reader.next()? {
             match field {
                 4 => read.canceled = value.number()? != 0,
-                5 => read.compacted = Revision(value.number()?),
+                5 => read.compacted = revision(value)?,
                 6 => read.reason = String::from_utf8_lossy(&value.bytes()?).into_owned(),
                 11 => read.events.push(WatchEvent::read(value.bytes()?)?),
                 _ => {}
@@ -232,4 +238,54 @@ pub(super) fn token(message: Bytes) -> Result<Bytes, Malformed> {
         }
     }
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn revisions_that_nothing_comes_after_are_malformed() {
+        let response = |revision: u64| {
+            let header = Writer::new().number(1, 7).number(3, revision);
+            RangeResponse::read(Writer::new().message(1, header).finish().into())
+        };
+        let last = i64::MAX.cast_unsigned();
+        assert_eq!(response(last).map(|read| read.header.revision), Ok(Revision(last)));
+        assert_eq!(response(last + 1), Err(Malformed));
+        assert_eq!(response(u64::MAX), Err(Malformed));
+        let compacted = Writer::new().number(5, u64::MAX).finish();
+        assert_eq!(WatchResponse::read(compacted.into()), Err(Malformed));
+    }
+
+    /// Bytes in which fields of the messages are more frequent than in any.
+    fn almost_a_message() -> impl Strategy<Value = Vec<u8>> {
+        let field = prop_oneof![
+            (1_u64..12, any::<u64>()).prop_map(|(field, value)| Writer::new().number(field, value)),
+            (1_u64..12, prop::collection::vec(any::<u8>(), 0..40))
+                .prop_map(|(field, value)| Writer::new().bytes(field, &value)),
+        ];
+        let fields = prop::collection::vec(field.prop_map(Writer::finish), 0..6);
+        let nested = (1_u64..12, fields.clone())
+            .prop_map(|(field, inner)| Writer::new().bytes(field, &inner.concat()).finish());
+        let cut = (fields, nested, any::<prop::sample::Index>());
+        cut.prop_map(|(fields, nested, at)| {
+            let mut bytes = [fields.concat(), nested].concat();
+            bytes.truncate(at.index(bytes.len() + 1));
+            bytes
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_response_makes_reading_panic(bytes in almost_a_message()) {
+            let bytes = Bytes::from(bytes);
+            let read = RangeResponse::read(bytes.clone());
+            prop_assert!(read.is_err() || read.unwrap().header.revision.0 < u64::MAX);
+            let _ = (TxnResponse::read(bytes.clone()), WatchResponse::read(bytes.clone()));
+            let _ = token(bytes);
+        }
+    }
 }
