@@ -12,6 +12,7 @@
 //! | [`http`] | raw requests to it, signed or not, well-formed or not |
 //! | [`client`] | connections to it that stay open, over either HTTP, in the clear and encrypted |
 //! | [`remains`] | what is left of secrets in the memory of a process |
+//! | [`xks`] | external key stores, and another KMS that uses them |
 //! | [`sdk`] | the AWS SDK for Rust against it |
 //! | [`python`] | the Python clients of `tests/clients` against it |
 //! | [`javascript`] | those of `tests/clients/javascript` |
@@ -78,3 +79,4 @@ pub mod trails;
 pub mod vectors;
 pub mod wire;
 pub mod workload;
+pub mod xks;

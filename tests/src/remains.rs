@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use base64::prelude::Engine;
@@ -104,6 +105,22 @@ pub fn search_bytes(name: &str, bytes: &[u8], secrets: &[Secret]) -> Found {
         found.entry(secret.to_owned()).or_default().push(place);
     });
     found
+}
+
+/// All files below a directory.
+///
+/// # Panics
+/// If a directory cannot be read.
+#[must_use]
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let below = |path: PathBuf| match path.symlink_metadata().expect("it is there").file_type() {
+        kind if kind.is_dir() => files(&path),
+        kind if kind.is_file() => vec![path],
+        _ => Vec::new(),
+    };
+    paths.flat_map(below).collect()
 }
 
 /// All pieces of all secrets, to be found in one pass.

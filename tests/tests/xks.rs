@@ -10,25 +10,17 @@ use hsm_protocol::token::Blob;
 use hsm_tests::ctl;
 use hsm_tests::daemon::{Credentials, REGION};
 use hsm_tests::http::{Request, call};
+use hsm_tests::xks::{
+    Rig, Store, assert_opens, assert_refused, bytes, files_with, post, to_decrypt, to_encrypt, told,
+};
 use kms_xks::{CiphertextMetadata, Parts};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use rig::{
-    Rig, Store, assert_opens, assert_refused, bytes, files_with, post, to_decrypt, to_encrypt, told,
-};
 
 #[path = "xks/mutual_tls.rs"]
 mod mutual_tls;
 #[path = "xks/remains.rs"]
 mod remains;
-#[path = "xks/rig.rs"]
-mod rig;
-
-/// The service in the scope of signatures.
-const SERVICE: &str = "kms-xks-proxy";
-/// `requestMetadata.kmsRequestId` of all requests that choose no other.
-const REQUEST_ID: &str = "4112f4d6-db54-4af4-ae30-c55a22a8dfae";
 
 #[test]
 fn every_operation_answers_as_the_api_says() {

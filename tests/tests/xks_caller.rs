@@ -12,22 +12,16 @@ use hsm_tests::http::{call, get};
 use hsm_tests::patience::{at_rest, until};
 use hsm_tests::remains::{Secret, search};
 use hsm_tests::tls::make_certificate;
+use hsm_tests::xks::{Rig, SERVICE, Store, files_with};
 use serde_json::{Value, json};
 
 use rig::{
     Caller, Front, Mode, credential, response, text, to_create, to_decrypt, to_encrypt, to_make,
 };
-use theirs::{Rig, Store, files_with};
 
 #[path = "xks_caller/rig.rs"]
 mod rig;
-#[path = "xks/rig.rs"]
-#[allow(dead_code, reason = "the other side's own tests use the rest")]
-mod theirs;
 
-/// The service of the other side's records.
-const SERVICE: &str = "kms-xks-proxy";
-const REQUEST_ID: &str = "not used here";
 /// More than a proxy of these tests needs, however slow the machine is.
 const SLOW: [&str; 2] = ["--xks-proxy-timeout", "5000"];
 

@@ -19,7 +19,7 @@ use crate::daemon::Daemon;
 use crate::history::{Event, Step, check};
 use crate::http::{Answer, call, devices_in_service, get};
 use crate::patience::{PATIENCE, until};
-use crate::remains::{Secret, search_bytes};
+use crate::remains::{Secret, files, search_bytes};
 
 /// Plaintexts that are looked for in files.
 const PLANTED: usize = 64;
@@ -242,18 +242,6 @@ fn leaked(data: &Path, planted: &[Secret], report: &mut Report) {
         }
         report.files += 1;
     }
-}
-
-/// All files below a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).expect("a directory");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let below = |path: PathBuf| match path.symlink_metadata().expect("it is there").file_type() {
-        kind if kind.is_dir() => files(&path),
-        kind if kind.is_file() => vec![path],
-        _ => Vec::new(),
-    };
-    paths.flat_map(below).collect()
 }
 
 impl Report {

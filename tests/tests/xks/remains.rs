@@ -2,8 +2,7 @@
 
 use hsm_tests::patience::at_rest;
 use hsm_tests::remains::{Secret, search};
-
-use super::rig::{Rig, Store, assert_opens};
+use hsm_tests::xks::{Rig, Store, assert_opens};
 
 #[test]
 fn nothing_is_left_of_plaintexts_and_former_credentials() {

@@ -15,13 +15,12 @@ use hsm_tests::daemon::Daemon;
 use hsm_tests::http::{Answer, Connection, call};
 use hsm_tests::patience::until;
 use hsm_tests::tls::make_certificate;
+use hsm_tests::xks::Store;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use super::theirs::Store;
 
 /// The installation that calls proxies.
 pub(crate) struct Caller {
