@@ -207,6 +207,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         space: Some(space),
         place: (config.account.clone(), config.region.clone()),
         store: Some(fitting.now()),
+        ..LogOptions::default()
     };
     let (found, settling) = fitting.into_parts();
     let (audit, opened) = AuditLog::open_found(found, about, options).await?;

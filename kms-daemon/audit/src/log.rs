@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Body, Kind, Position};
+use super::journal::{HALF, Journal};
 use super::keeping::Policy;
 use super::mark::StoreNow;
 use super::positions::Positions;
@@ -85,6 +86,8 @@ pub struct LogOptions {
     pub place: (String, String),
     /// The store beside it, which the lines are to speak of.
     pub store: Option<StoreNow>,
+    /// Bytes of each half of its `JOURNAL`. A batch of records that is longer is synced without it.
+    pub journal_half: u64,
 }
 
 impl Default for LogOptions {
@@ -95,6 +98,7 @@ impl Default for LogOptions {
             space: None,
             place: ("000000000000".to_owned(), "us-east-1".to_owned()),
             store: None,
+            journal_half: HALF,
         }
     }
 }
@@ -124,6 +128,8 @@ pub struct Opened {
     pub position: Position,
     /// What a crash had left and was cut off.
     pub repair: Option<Repair>,
+    /// Records that the log's last file had lost in a crash, and that its journal had.
+    pub recovered: usize,
 }
 
 /// An append-only, chained log. One per directory; callers hold the directory's lock.
@@ -199,6 +205,8 @@ impl AuditLog {
         let io = |source| AuditError::Directory { path: dir.to_owned(), source };
         let open = end.segment.map(OpenSegment::resume).transpose().map_err(io)?;
         let head = HeadFile::create(dir, end.tip).map_err(io)?;
+        let size = open.as_ref().map_or(0, OpenSegment::size);
+        let journal = Journal::new(dir, options.journal_half, size).map_err(io)?;
         let status = Arc::new(Status::default());
         *lock(&status.positions) = end.positions;
         let writer = Writer {
@@ -207,6 +215,7 @@ impl AuditLog {
             tip: end.tip,
             open,
             head,
+            journal,
             status: Arc::clone(&status),
             backlog: VecDeque::new(),
             lost: 0,
@@ -230,9 +239,12 @@ impl AuditLog {
             held: AtomicU64::new(u64::MAX),
             keeping: Arc::default(),
         };
-        let record = json!({ "format": 1, "daemon": about, "repair": end.repair });
+        let mut record = json!({ "format": 1, "daemon": about, "repair": end.repair });
+        if end.recovered > 0 {
+            record["recoveredRecords"] = end.recovered.into();
+        }
         let position = log.append(Kind::Started, &record, &[]).await?;
-        Ok((log, Opened { position, repair: end.repair }))
+        Ok((log, Opened { position, repair: end.repair, recovered: end.recovered }))
     }
 
     /// Appends the record of a request, and the copies of it that other accounts get, in one step;

@@ -2,17 +2,19 @@
 //!
 //! Bytes behind the last good line can only be of a batch that was never acknowledged, because a
 //! batch is synced before it is acknowledged and before the next one is written. They are kept in
-//! a file of their own and cut off. Damage at or before the position in `HEAD` is no such thing:
+//! a file of their own and cut off. Lines that were acknowledged and that a power cut has taken from the
+//! last file are in the journal, and are put back. Damage at or before the position in `HEAD` is no such thing:
 //! then nothing is touched and the daemon does not start.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::AuditError;
 use super::chain::Position;
+use super::journal::{Continuation, JOURNAL};
 use super::keeping::removed_up_to;
 use super::mark::StoreMark;
 use super::positions::Positions;
@@ -26,6 +28,8 @@ pub(super) struct End {
     /// The file of the last line, if it can take more.
     pub(super) segment: Option<Segment>,
     pub(super) repair: Option<Repair>,
+    /// Lines that were put back from the journal.
+    pub(super) recovered: usize,
     pub(super) positions: Positions,
     /// What the log says last of the store.
     pub(super) store: Option<StoreMark>,
@@ -173,18 +177,30 @@ fn find_end(
     // With none before it, it follows files that were removed, and must say so: see `Scan`.
     let trimmed = earlier.is_empty() && last.first > 1;
     let before = match earlier.last() {
-        None if trimmed => last.before().map_err(io)?.ok_or_else(|| damaged(&last.path, 1))?,
+        None if trimmed => {
+            let before = match last.before().map_err(io)? {
+                None => Continuation::before(dir, last.first).map_err(io)?,
+                before => before,
+            };
+            before.ok_or_else(|| damaged(&last.path, 1))?
+        }
         None => Position::default(),
         Some(segment) => segment.last().map_err(io)?.ok_or_else(|| damaged(&segment.path, 0))?,
     };
     if before.sequence + 1 != last.first {
         return Err(damaged(&last.path, 1));
     }
-    let scan = Scan::run(last, before, known, (witnesses, seen))?;
-    if trimmed && !scan.removal {
-        return Err(damaged(&last.path, 1));
+    let closed = last.is_compressed();
+    let mut scan = Scan::run(last, before, known, (witnesses, seen))?;
+    let more = match closed {
+        true => Continuation::default(),
+        false => Continuation::find(dir, scan.tip).map_err(io)?,
+    };
+    let tip = more.positions.last().copied().unwrap_or(scan.tip);
+    let other = |position: &Position| position.sequence == known.sequence && *position != known;
+    if let Some(line) = more.positions.iter().position(other) {
+        return Err(damaged(&dir.join(JOURNAL), line + 1));
     }
-    let tip = scan.tip;
     if tip.sequence < known.sequence {
         return Err(match scan.torn {
             Some(torn) => damaged(&last.path, torn.line),
@@ -195,13 +211,40 @@ fn find_end(
             },
         });
     }
-    let closed = last.is_compressed();
     if let Some(torn) = scan.torn.as_ref().filter(|_| closed) {
         return Err(damaged(&last.path, torn.line));
     }
-    let repair = scan.torn.map(|torn| cut(dir, last, &torn, tip)).transpose().map_err(io)?;
+    if trimmed && !scan.removal && more.bytes.is_empty() {
+        return Err(damaged(&last.path, 1));
+    }
+    let repair = scan.torn.take().map(|torn| cut(dir, last, &torn, scan.tip));
+    let repair = repair.transpose().map_err(io)?;
+    if !more.bytes.is_empty() {
+        put_back(last, &more).map_err(io)?;
+        seen.clear();
+        scan = Scan::run(last, before, known, (witnesses, seen))?;
+        if trimmed && !scan.removal {
+            return Err(damaged(&last.path, 1));
+        }
+    }
+    Continuation::settle(dir, last).map_err(io)?;
     let segment = (!closed).then(|| last.clone());
-    Ok(End { tip, segment, repair, positions: scan.positions, store: scan.store })
+    let recovered = more.positions.len();
+    let Scan { tip, positions, store, .. } = scan;
+    Ok(End { tip, segment, repair, recovered, positions, store })
+}
+
+/// Writes the journal's lines to the end of the file they were meant for.
+fn put_back(segment: &Segment, more: &Continuation) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(&segment.path)?;
+    file.write_all(&more.bytes)?;
+    file.sync_all()?;
+    tracing::warn!(
+        file = segment.file_name(),
+        records = more.positions.len(),
+        "put back from JOURNAL what a power cut had taken"
+    );
+    Ok(())
 }
 
 struct Scan {

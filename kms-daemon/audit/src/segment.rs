@@ -4,18 +4,21 @@
 //! |---|---|
 //! | `audit-<first sequence>-<YYYYMMDD>.jsonl` | lines; a new file as [`Policy`](super::Policy) says |
 //! | `audit-<first sequence>-<YYYYMMDD>.jsonl.gz` | the same, closed and compressed |
+//! | `JOURNAL` | the last lines once more, see [`super::journal`]; not while nobody writes |
 //! | `HEAD` | the last position known to be durable, see [`HeadFile`] |
 //! | `DELIVERED` | the last position that was delivered, in the same form |
 //! | `torn-<sequence>.bin` | unacknowledged bytes that a crash left behind the last line |
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::chain::{Line, LineHash, Position};
+use super::disk::DiskFile;
+use super::journal::{Continuation, JOURNAL};
 use kms_base::durable;
 
 /// End of the name of a file of lines, and what a compressed one has behind it.
@@ -85,7 +88,9 @@ impl Segment {
     /// Creates the file; its name is durable when this returns. An empty one, left by a creation
     /// that failed, is taken over.
     pub(super) fn create(&self) -> io::Result<File> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&self.path)?;
         if file.metadata()?.len() > 0 {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -101,6 +106,38 @@ impl Segment {
             false => Reader::Plain(BufReader::new(file)),
         };
         Ok(Lines { reader, offset: 0, number: 0 })
+    }
+
+    /// The same of the last file of a log whose writer may have been killed: with what a journal beside it
+    /// has, and without what a power cut has left behind that.
+    pub(super) fn lines_with_journal(&self, before: Position) -> io::Result<Lines> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        if self.is_compressed() || !directory.join(JOURNAL).try_exists()? {
+            return self.lines();
+        }
+        let mut content = fs::read(&self.path)?;
+        let before = match before.sequence + 1 == self.first {
+            true => Some(before),
+            // The files before it were removed.
+            false => match self.before()? {
+                None => Continuation::before(directory, self.first)?,
+                before => before,
+            },
+        };
+        let (mut tip, mut end) = (before.unwrap_or_default(), 0);
+        for bytes in content.split_inclusive(|byte| *byte == b'\n') {
+            let line = bytes.strip_suffix(b"\n").and_then(Line::parse);
+            let next =
+                line.filter(|line| line.sequence == tip.sequence + 1 && line.previous == tip.hash);
+            let Some(line) = next else { break };
+            (tip, end) = (line.position(), end + bytes.len());
+        }
+        let more = Continuation::find(directory, tip)?;
+        if !more.bytes.is_empty() {
+            content.truncate(end);
+            content.extend_from_slice(&more.bytes);
+        }
+        Ok(Lines { reader: Reader::Memory(Cursor::new(content)), offset: 0, number: 0 })
     }
 
     /// The position before its first line, as that line says; `None` if it has no good first line.
@@ -133,6 +170,7 @@ pub(super) struct Lines {
 enum Reader {
     Plain(BufReader<File>),
     Compressed(BufReader<MultiGzDecoder<File>>),
+    Memory(Cursor<Vec<u8>>),
     /// A compressed file that cannot be read any further.
     Damaged,
 }
@@ -141,6 +179,7 @@ impl Reader {
     fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Plain(reader) => reader.take(MAX_LINE).read_until(b'\n', line),
+            Self::Memory(reader) => reader.take(MAX_LINE).read_until(b'\n', line),
             Self::Compressed(reader) => {
                 let read = reader.take(MAX_LINE).read_until(b'\n', line);
                 // What does not decompress is a change of the file, not a failure to read it.
@@ -211,7 +250,7 @@ impl Lines {
 /// mistakes and careless tampering; against an attacker who can rewrite the whole directory only
 /// the positions that devices have signed stand.
 #[derive(Debug)]
-pub(super) struct HeadFile(File);
+pub(super) struct HeadFile(DiskFile);
 
 /// The file that tells up to where lines were delivered, in the form of `HEAD`.
 pub(super) const DELIVERED: &str = "DELIVERED";
@@ -221,13 +260,14 @@ impl HeadFile {
 
     /// Opens or creates the file and makes `position` its durable content.
     pub(super) fn create(dir: &Path, position: Position) -> io::Result<Self> {
-        durable::write(&dir.join(Self::NAME), Self::format(position).as_bytes(), 0o600)?;
-        Ok(Self(OpenOptions::new().write(true).open(dir.join(Self::NAME))?))
+        let path = dir.join(Self::NAME);
+        durable::write(&path, Self::format(position).as_bytes(), 0o600)?;
+        Ok(Self(DiskFile::new(OpenOptions::new().write(true).open(&path)?, &path)))
     }
 
     /// Records `position`. All records have one length, so that one never leaves a rest of another.
     pub(super) fn store(&self, position: Position) -> io::Result<()> {
-        self.0.write_all_at(Self::format(position).as_bytes(), 0)
+        self.0.write_at(Self::format(position).as_bytes(), 0)
     }
 
     /// Makes what was stored durable.

@@ -194,7 +194,10 @@ impl Walk {
     }
 
     fn segment(&mut self, segment: &Segment, onwards: &[Segment]) -> io::Result<()> {
-        let mut lines = segment.lines()?;
+        let mut lines = match onwards.len() {
+            1 => segment.lines_with_journal(self.report.tip)?,
+            _ => segment.lines()?,
+        };
         while let Some(raw) = lines.next()? {
             let mut place = Place {
                 file: segment.path.clone(),

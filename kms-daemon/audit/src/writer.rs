@@ -1,8 +1,8 @@
 //! The thread that owns the files: takes records, writes them in batches, syncs, acknowledges.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::OpenOptions;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,8 @@ use time::macros::format_description;
 use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Body, Kind, Position};
+use super::disk::DiskFile;
+use super::journal::Journal;
 use super::keeping::Policy;
 use super::mark::{StoreMark, StoreNow};
 use super::positions::Positions;
@@ -92,6 +94,7 @@ pub(super) struct Writer {
     pub(super) tip: Position,
     pub(super) open: Option<OpenSegment>,
     pub(super) head: HeadFile,
+    pub(super) journal: Journal,
     pub(super) status: Arc<Status>,
     pub(super) backlog: VecDeque<Record>,
     /// Records given up since the last success: the backlog was full.
@@ -105,8 +108,9 @@ pub(super) struct Writer {
 /// The segment being written.
 pub(super) struct OpenSegment {
     pub(super) segment: Segment,
-    file: File,
-    /// Bytes of it that are durable lines. What lies behind is a failed batch.
+    file: DiskFile,
+    /// Bytes of it that are lines which are durable, here or in the journal. What lies behind is a failed
+    /// batch.
     size: u64,
     /// When it was begun, as far as the file system tells.
     begun: SystemTime,
@@ -114,10 +118,16 @@ pub(super) struct OpenSegment {
 
 impl OpenSegment {
     pub(super) fn resume(segment: Segment) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).open(&segment.path)?;
+        let file = OpenOptions::new().write(true).open(&segment.path)?;
         let metadata = file.metadata()?;
         let begun = metadata.created().or_else(|_| metadata.modified())?;
+        let file = DiskFile::new(file, &segment.path);
         Ok(Self { segment, file, size: metadata.len(), begun })
+    }
+
+    /// Bytes of it that are lines.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 }
 
@@ -138,6 +148,17 @@ impl Writer {
         }
         if !self.backlog.is_empty() {
             tracing::error!(records = self.backlog.len(), "audit records were lost: not writable");
+        }
+        let failing = self.status.failing.load(Ordering::Acquire);
+        let open = self.open.as_ref().map(|open| (&open.file, open.size));
+        // While writing fails the journal may have what the last file lacks.
+        match failing {
+            true => drop(self.journal),
+            false => {
+                if let Err(error) = self.journal.close(open) {
+                    tracing::warn!(%error, "cannot sync the audit log: its JOURNAL stays");
+                }
+            }
         }
         if let Err(error) = self.head.sync() {
             tracing::warn!(%error, "cannot sync the audit log's HEAD");
@@ -268,10 +289,14 @@ impl Writer {
             open.size >= segment_size || (open.size > 0 && (old || open.segment.day != day))
         };
         if self.open.as_ref().is_none_or(full) {
+            if let Some(open) = &self.open {
+                self.journal.settle(&open.file, open.size)?;
+            }
             // HEAD must not lag behind the beginning of the last file.
             self.head.sync()?;
             let segment = Segment::new(&self.dir, self.tip.sequence + 1, &day);
-            let file = segment.create()?;
+            let file = DiskFile::new(segment.create()?, &segment.path);
+            self.journal.begin();
             self.open = Some(OpenSegment { segment, file, size: 0, begun: SystemTime::now() });
         }
         let empty = self.open.as_ref().is_some_and(|open| open.size == 0);
@@ -282,12 +307,13 @@ impl Writer {
         let Some(open) = &mut self.open else { unreachable!("a segment is open") };
         #[cfg(any(test, feature = "testing"))]
         if self.status.disk_full.load(Ordering::Acquire) {
-            open.file.write_all(&lines[..lines.len() / 2])?;
+            open.file.write_at(&lines[..lines.len() / 2], open.size)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        open.file.write_all(lines)?;
-        open.file.sync_data()?;
-        open.size += u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        open.file.write_at(lines, open.size)?;
+        let size = open.size + lines.len() as u64;
+        self.journal.commit(&open.file, size, lines)?;
+        open.size = size;
         Ok(())
     }
 
@@ -298,8 +324,7 @@ impl Writer {
         let size = open.size;
         let begun = open.begun;
         let mut anew = OpenSegment::resume(open.segment.clone())?;
-        anew.file.set_len(size)?;
-        anew.file.sync_all()?;
+        self.journal.mend(&anew.file, size)?;
         (anew.size, anew.begun) = (size, begun);
         self.open = Some(anew);
         Ok(())
