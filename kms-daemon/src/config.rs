@@ -21,6 +21,7 @@ use kms_base::space::DiskPolicy;
 use kms_installation::data_dir::{NoHome, default_data};
 use kms_installation::devices::{Link, hsms_of};
 use kms_installation::settings::{CommandLine, Settings};
+pub use kms_installation::store_place::EtcdSettings;
 
 /// Most key pairs of one spec that the pool can hold.
 const MAX_STOCK: usize = 64;
@@ -30,12 +31,10 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 mod durability;
 mod listen;
 mod proxies;
-mod store;
 
 use self::durability::{audit_policy, disk_policy, refusals, trail_place, trail_schedule};
 pub use self::listen::Listen;
 pub use self::proxies::XksProxies;
-pub use self::store::EtcdSettings;
 
 /// The Region if none is given.
 const FIRST_REGION: &str = "us-east-1";
@@ -154,7 +153,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
     let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
     let trail_schedule = trail_schedule(&given)?;
-    let etcd = EtcdSettings::of(&given)?;
+    let etcd = EtcdSettings::of(&given).map_err(value)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
     let trails = trail_place(&given, home.map_or(FIRST_REGION, String::as_str))?;
     let tls = match (given.tls_cert, given.tls_key) {

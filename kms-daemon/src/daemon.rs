@@ -19,6 +19,7 @@ use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Development, Seed, SeedError};
 use crate::http::{Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup};
+use crate::job::scrub::ScrubMetrics;
 use crate::job::{self, Jobs};
 use crate::link::Peers;
 use crate::link_server::{self, Link};
@@ -45,7 +46,7 @@ use kms_installation::tls::{self, TlsError};
 use kms_keys::{Barrier, CatalogError};
 use kms_sigv4::Verifier;
 use kms_store::etcd::EtcdOptionsError;
-use kms_store::{EtcdStore, RedbStore, Store, StoreError};
+use kms_store::{EtcdStore, RedbStore, Store, StoreError, import};
 
 mod ports;
 
@@ -262,8 +263,10 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         metrics.certificate("link", end);
     }
     if let Some(proxies) = service.proxies() {
-        metrics.proxies(proxies.metrics());
+        metrics.add(|registry| proxies.metrics().register(registry));
     }
+    let scrub = Arc::new(ScrubMetrics::default());
+    metrics.add(|registry| scrub.register(registry));
     let management = Management::new(Arc::clone(&iam))
         .with_snapshots(Arc::clone(&snapshots))
         .with_trails(Arc::clone(&trails));
@@ -286,6 +289,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             trails,
             marks: Arc::clone(&marks),
             rewrap_rate: config.rewrap_rate,
+            scrub,
         },
     );
     jobs.run(Arc::clone(&status).watch_store());
@@ -460,7 +464,9 @@ async fn etcd(config: &Config) -> Result<Option<Arc<EtcdStore>>, DaemonError> {
     let Some(settings) = &config.etcd else { return Ok(None) };
     let place = settings.place();
     let opened = EtcdStore::open(settings.options()?).await;
-    let opened = opened.map_err(|source| DaemonError::Cluster { place: place.clone(), source })?;
+    let failed = |source| DaemonError::Cluster { place: place.clone(), source };
+    let opened = opened.map_err(failed)?;
+    import::ensure_whole(&opened).await.map_err(failed)?;
     tracing::info!(place, "the records are in etcd");
     Ok(Some(Arc::new(opened)))
 }
