@@ -276,6 +276,10 @@ pub(super) struct Removed<'p>(pub(super) &'p Path);
 impl Drop for Removed<'_> {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.0);
+        if let Some(parent) = self.0.parent() {
+            // Only if there is nothing else in it.
+            let _ = fs::remove_dir(parent);
+        }
     }
 }
 
