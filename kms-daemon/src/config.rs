@@ -31,10 +31,12 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 mod durability;
 mod listen;
 mod proxies;
+mod replica;
 
 use self::durability::{audit_policy, disk_policy, refusals, trail_place, trail_schedule};
 pub use self::listen::Listen;
 pub use self::proxies::XksProxies;
+pub use self::replica::ReplicaSettings;
 
 /// The Region if none is given.
 const FIRST_REGION: &str = "us-east-1";
@@ -86,6 +88,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The etcd cluster that has the records; `None` for the data directory.
     pub etcd: Option<EtcdSettings>,
+    /// Where copies of the store are kept.
+    pub replica: Option<ReplicaSettings>,
     /// The devices, in the form of `--hsm`.
     pub hsms: Vec<String>,
     /// The first of [`Config::regions`], for devices and keys that name no Region.
@@ -154,6 +158,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
     let trail_schedule = trail_schedule(&given)?;
     let etcd = EtcdSettings::of(&given).map_err(value)?;
+    let replica = replica::resolve(&given)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
     let trails = trail_place(&given, home.map_or(FIRST_REGION, String::as_str))?;
     let tls = match (given.tls_cert, given.tls_key) {
@@ -199,6 +204,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         connections_per_address: given.connections_per_address,
         data: given.data.map_or_else(default_data, Ok)?,
         etcd,
+        replica,
         hsms: given.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
         region: regions[0].clone(),
         regions,

@@ -43,16 +43,19 @@ use kms_installation::devices::{
 };
 use kms_installation::link_identity::LinkSetupError;
 use kms_installation::tls::{self, TlsError};
+use kms_installation::transfer::TransferError;
 use kms_keys::{Barrier, CatalogError};
 use kms_sigv4::Verifier;
 use kms_store::etcd::EtcdOptionsError;
 use kms_store::{EtcdStore, RedbStore, Store, StoreError, import};
 
 mod ports;
+mod replica;
 
 use ports::{
     certificate, external_over_tls, external_stores, keep_certificate, limits, listen, proxies,
 };
+use replica::Copies;
 
 /// The limit on connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -103,6 +106,9 @@ pub enum DaemonError {
         /// What the cluster says.
         source: StoreError,
     },
+    /// The store cannot be copied.
+    #[error(transparent)]
+    Replica(#[from] TransferError),
     /// The store's content cannot be read.
     #[error("cannot read the store: {0}")]
     Catalog(#[from] CatalogError),
@@ -202,6 +208,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let space_of_store = Some(Arc::clone(&space));
     let fitting = Fitting::open(data.path(), &path, space_of_store, place.as_deref()).await?;
     let store = fitting.store();
+    let copies = Copies::of(&config, data.path(), &store, etcd.as_ref())?;
     let options = LogOptions {
         policy: config.audit.clone(),
         refusal_rate: config.refusal_rate,
@@ -294,6 +301,10 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     );
     jobs.run(Arc::clone(&status).watch_store());
     jobs.run(keep_certificate(certificate, hangup));
+    if let Some(copies) = copies {
+        app.metrics.add(|registry| copies.register(registry));
+        jobs.run(copies.run());
+    }
     if let Some(link) = link {
         jobs.run(link.run(Arc::clone(&app)));
     }

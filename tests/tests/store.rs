@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use hsm_tests::daemon::Daemon;
 use hsm_tests::etcd::arguments;
 use hsm_tests::http::{await_devices, call, get};
-use hsm_tests::losses::{assert_intact, assert_opens, create, decrypt, encrypt, events};
+use hsm_tests::losses::{
+    accept, assert_intact, assert_opens, code_in, create, decrypt, encrypt, events,
+};
 use hsm_tests::patience::until;
 use hsm_tests::{ctl, environment};
 use kms_store::etcd::testing::EtcdCluster;
@@ -412,6 +414,62 @@ fn a_damaged_record_is_named_and_nothing_is_changed() {
     });
     let (code, last) = scrub(&rig, &daemon, &["--status"]);
     assert_eq!((code, &last["faults"], &last["opened"]), (1, &json!(2), &json!(8)), "{last}");
+    assert!(daemon.stop().success());
+    assert_intact(&daemon);
+}
+
+#[test]
+fn what_was_acknowledged_before_a_copy_outlives_the_disk() {
+    let rig = Rig::new();
+    let copies = hsm_tests::daemon::private_dir();
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (dir, passphrase) = (text(copies.path()), text(&rig.path("passphrase")));
+    let more =
+        ["--replica", &dir, "--replica-passphrase-file", &passphrase, "--replica-interval", "1"];
+    let mut daemon = Daemon::start_with(&["soft"], &more);
+    let made = Made::by(&daemon);
+    let newest = || {
+        let names = fs::read_dir(copies.path()).expect("a directory").flatten();
+        let names = names.map(|entry| entry.path());
+        names.filter(|path| path.extension().is_some_and(|ending| ending == "export")).max()
+    };
+    // The drill: the copy opens, and has what the store of the running daemon has.
+    let mut last = (0, Value::Null);
+    until("a copy has all of the store", || {
+        let Some(copy) = newest() else { return false };
+        let (code, report, _) = rig.run("verify", &text(&copy), &of_data(&daemon));
+        last = (code, report);
+        code == 0
+    });
+    let difference = &last.1["difference"];
+    assert!(difference["same"].as_u64() > Some(10), "{difference}");
+    let metrics = get(&daemon, "/metrics");
+    let page = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(page.contains("strongroom_replica_failures_total 0"), "{page}");
+
+    // The disk is lost with the store on it, and the daemon with it.
+    daemon.kill();
+    let file = daemon.data().join("store.redb");
+    fs::remove_file(&file).expect("it was there");
+    let copy = text(&newest().expect("a copy"));
+    let data = [String::from("--data"), text(daemon.data())];
+    // A copy that was altered is not used.
+    let mut bytes = fs::read(&copy).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(rig.path("altered"), bytes).expect("written");
+    rig.refused("import", "altered", &data);
+    assert!(!file.exists(), "something was written");
+    rig.done("import", &copy, &data);
+    // That it is an older store than the log knows is for a person to accept.
+    let said = daemon.restart_refused();
+    accept(&daemon, &code_in(&said));
+    daemon.restart();
+    await_devices(&daemon, 1);
+    made.is_served_by(&daemon);
+    // The copies of the former store are not replaced by what is less.
+    daemon.await_output("the store was put back to an older state");
+    assert_eq!(newest().map(|path| text(&path)), Some(copy));
     assert!(daemon.stop().success());
     assert_intact(&daemon);
 }

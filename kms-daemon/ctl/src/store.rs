@@ -20,7 +20,9 @@ use kms_installation::backup::{BackupError, partial_path};
 use kms_installation::data_dir::{DataDir, DataDirError};
 use kms_installation::settings::Settings;
 use kms_installation::store_place::EtcdSettings;
-use kms_installation::transfer::{self, ExportFile, Exported, Header, Imported, Moved, store_id};
+use kms_installation::transfer::{
+    self, Difference, ExportFile, Exported, Header, Imported, Moved, store_id,
+};
 use kms_store::{EtcdStore, RedbStore, Scan};
 use tokio::runtime::Runtime;
 
@@ -65,13 +67,16 @@ enum Command {
     /// Have the running daemon read every record of its store, and its devices open every key token and sealed secret.
     /// Exit code 1 if something is damaged. Nothing is changed.
     Scrub(scrub::Arguments),
-    /// Check whether an export is whole and unaltered.
+    /// Check whether an export, or a copy that kmsd --replica has made, is whole and unaltered. With --data or --store
+    /// also how it differs from that store now: exit code 1 if it does.
     Verify {
         /// The export.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
         passphrase: PassphraseFile,
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -128,12 +133,12 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
             output.print(&report, ImportReport::print)?;
         }
         Command::Scrub(arguments) => return scrub::run(arguments, account, output),
-        Command::Verify { file, passphrase } => {
-            let passphrase = passphrase.read()?;
-            let mut bar = Bar::new("read");
-            let found = ExportFile::open(file, &passphrase, &mut |done, all| bar.show(done, all))?;
-            drop(bar);
-            output.print(&Report::of_file(file, &found), Report::print)?;
+        Command::Verify { file, passphrase, place } => {
+            let report = verify(file, &passphrase.read()?, place, account)?;
+            output.print(&report, Report::print)?;
+            if report.difference.is_some_and(|difference| !difference.is_none()) {
+                return Ok(Outcome::Bad);
+            }
         }
     }
     Ok(Outcome::Good)
@@ -151,7 +156,6 @@ fn export(
 ) -> Result<Exported, Failure> {
     let runtime = runtime()?;
     let leftovers = Leftovers::watch()?;
-    let created = event_time(SystemTime::now());
     let write = |scan: Scan, header: Header| -> Result<Exported, Failure> {
         let mut bar = Bar::new("written");
         let mut made = Some(leftovers.making());
@@ -168,14 +172,32 @@ fn export(
         let exporting = transfer::export(file, scan, header, passphrase, &mut progress);
         Ok(runtime.block_on(exporting)?)
     };
+    let (exported, stopped) = read_store(place, account, (&runtime, &leftovers), write)?;
+    if let Some((data, _lock)) = stopped {
+        runtime.block_on(record(&data, &exported))?;
+    }
+    Ok(exported)
+}
+
+/// The data directory of a daemon that does not run, and the lock on it.
+type Stopped = Option<(PathBuf, DataDir)>;
+
+/// Reads a store at one revision, whether its daemon runs or not.
+fn read_store<T>(
+    place: &Place,
+    account: &Account,
+    (runtime, leftovers): (&Runtime, &Leftovers),
+    read: impl FnOnce(Scan, Header) -> Result<T, Failure>,
+) -> Result<(T, Stopped), Failure> {
+    let created = event_time(SystemTime::now());
     if let Some(settings) = place.etcd()? {
         let options = settings.options()?;
-        let (scan, from) = runtime.block_on(async {
+        let scan = runtime.block_on(async {
             let store = Arc::new(EtcdStore::open(options).await?);
-            Ok::<_, Failure>((Scan::of_etcd(store).await?, settings.place()))
+            Ok::<_, Failure>(Scan::of_etcd(store).await?)
         })?;
-        let header = Header::new(created, from, None, scan.revision());
-        return write(scan, header);
+        let header = Header::new(created, settings.place(), None, scan.revision());
+        return Ok((read(scan, header)?, None));
     }
     let data = account.data_dir()?;
     let data = fs::canonicalize(&data)
@@ -184,19 +206,14 @@ fn export(
     if !path.exists() {
         return Err(BackupError::NoStore(data).into());
     }
-    let of_file = |store: &RedbStore| -> Result<Exported, Failure> {
+    let of_file = |store: &RedbStore| -> Result<T, Failure> {
         let scan = Scan::of_redb(store)?;
         let from = path.display().to_string();
-        let header = Header::new(created.clone(), from, store_id(store)?, scan.revision());
-        write(scan, header)
+        let header = Header::new(created, from, store_id(store)?, scan.revision());
+        read(scan, header)
     };
     match DataDir::open(&data) {
-        Ok(_lock) => {
-            let store = RedbStore::open(&path)?;
-            let exported = of_file(&store)?;
-            runtime.block_on(record(&data, &exported))?;
-            Ok(exported)
-        }
+        Ok(lock) => Ok((of_file(&RedbStore::open(&path)?)?, Some((data, lock)))),
         // Its daemon takes a snapshot, as for a backup.
         Err(DataDirError::InUse(_)) => {
             let mut made = leftovers.making();
@@ -205,10 +222,32 @@ fn export(
             made.push(prepared.directory.clone());
             drop(made);
             let _gone = Removed(&prepared.directory);
-            of_file(&RedbStore::open(&prepared.directory.join(STORE))?)
+            Ok((of_file(&RedbStore::open(&prepared.directory.join(STORE))?)?, None))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Reads an export, and compares it with a store if one is named.
+fn verify(
+    file: &Path,
+    passphrase: &Passphrase,
+    place: &Place,
+    account: &Account,
+) -> Result<Report, Failure> {
+    let mut bar = Bar::new("read");
+    let found = ExportFile::open(file, passphrase, &mut |done, all| bar.show(done, all))?;
+    drop(bar);
+    let mut report = Report::of_file(file, &found);
+    if place.store.is_some() || account.named_data_dir()?.is_some() {
+        let (runtime, leftovers) = (runtime()?, Leftovers::watch()?);
+        let compare = |scan: Scan, _: Header| -> Result<Difference, Failure> {
+            Ok(runtime.block_on(transfer::difference(&found, scan))?)
+        };
+        let (difference, _) = read_store(place, account, (&runtime, &leftovers), compare)?;
+        report.difference = Some(difference);
+    }
+    Ok(report)
 }
 
 /// Has the audit log of a stopped daemon say that there is an export.
@@ -291,6 +330,9 @@ struct Report {
     from: String,
     created: String,
     version: String,
+    /// How it differs from a store that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Difference>,
 }
 
 impl Report {
@@ -314,16 +356,25 @@ impl Report {
             from: header.from.clone(),
             created: header.created.clone(),
             version: header.version.clone(),
+            difference: None,
         }
     }
 
     fn print(out: &mut dyn Write, report: &Self) -> io::Result<()> {
-        let Self { path, bytes, sha256, records, revision, from, created, version } = report;
+        let Self { path, bytes, sha256, records, revision, from, created, version, .. } = report;
         writeln!(out, "{}: whole and authentic, {}", path.display(), size(*bytes))?;
         writeln!(out, "  sha256    {sha256}")?;
         writeln!(out, "  made of   {from}")?;
         writeln!(out, "  at        {created}, version {version}")?;
-        writeln!(out, "  store     revision {revision}, {records} records")
+        writeln!(out, "  store     revision {revision}, {records} records")?;
+        let Some(difference) = &report.difference else { return Ok(()) };
+        let Difference { revision, same, changed, missing, gone, named } = difference;
+        writeln!(out, "compared with the store at revision {revision}:")?;
+        writeln!(out, "  the same           {same}")?;
+        writeln!(out, "  changed            {changed}")?;
+        writeln!(out, "  not in the export  {missing}")?;
+        writeln!(out, "  not in the store   {gone}")?;
+        named.iter().try_for_each(|line| writeln!(out, "  {line}"))
     }
 }
 

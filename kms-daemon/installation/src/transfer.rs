@@ -18,16 +18,20 @@ use kms_audit::AuditError;
 use kms_store::{SCHEDULED_WORK, StoreError, import as mark};
 
 mod data;
+mod difference;
 mod export;
 mod file;
 mod import;
+mod replica;
 #[cfg(test)]
 mod tests;
 
 pub use self::data::{Moved, into_data, into_shared, store_id};
+pub use self::difference::{Difference, difference};
 pub use self::export::{Exported, export};
 pub use self::file::{ExportFile, Header};
 pub use self::import::{Imported, import};
+pub use self::replica::Replica;
 
 /// Told how many bytes of how many are done; of none if it is not known how many there are.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
@@ -122,6 +126,27 @@ pub enum TransferError {
          that the export was made of"
     )]
     OtherStore(PathBuf),
+    /// Others get at the directory of copies.
+    #[error("{0} is not a directory of this user alone; run: install -d -m 700 {0}")]
+    OpenReplica(PathBuf),
+    /// It would be lost with what it is a copy of.
+    #[error(
+        "{0} is within the data directory; name a directory on another medium with --replica DIR"
+    )]
+    ReplicaInside(PathBuf),
+    /// The store was put back.
+    #[error(
+        "the store is at revision {has}, and {copy} has revision {newest}: the store was put back to an older state, or \
+         the copies are of another one. Nothing is copied until that file is moved away"
+    )]
+    StoreOlder {
+        /// The revision of the store.
+        has: u64,
+        /// The newest copy.
+        copy: PathBuf,
+        /// Its revision.
+        newest: u64,
+    },
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataDirError),

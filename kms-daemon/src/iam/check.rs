@@ -16,6 +16,9 @@ pub(crate) struct Secret {
     sealed: Sealed,
 }
 
+/// Reads a record, and drops it.
+type Read = fn(&[u8]) -> Result<(), RecordError>;
+
 /// The start of the names of records of custom key stores.
 const CUSTOM_KEY_STORES: &[u8] = b"custom-key-stores/";
 
@@ -36,7 +39,7 @@ impl Secret {
 /// # Errors
 /// [`RecordError`], if it is not one of this release.
 pub(crate) fn secrets(key: &[u8], value: &[u8]) -> Result<Vec<Secret>, RecordError> {
-    let readers: [(&str, fn(&[u8]) -> Result<(), RecordError>); 6] = [
+    let readers: [(&str, Read); 6] = [
         (layout::ACCOUNTS, |value| Account::decode(value).map(drop)),
         (layout::USERS, |value| User::decode(value).map(drop)),
         (layout::GROUPS, |value| Group::decode(value).map(drop)),
