@@ -170,7 +170,7 @@ mod tests {
         for n in 0..=NAMED {
             scrub.note(n.to_string(), "why".to_owned());
         }
-        assert_eq!((scrub.faults as usize, scrub.named.len()), (NAMED + 1, NAMED));
+        assert_eq!((scrub.faults, scrub.named.len()), (NAMED as u64 + 1, NAMED));
         scrub.named.truncate(1);
         let golden = r#"{"version":1,"id":"abababababababababababababababab","state":"under-way","rate":20,"started":"2026-11-30T00:00:00Z","after":"","records":0,"opened":0,"skipped":0,"faults":501,"named":[{"name":"0","reason":"why"}]}"#;
         assert_eq!(String::from_utf8(scrub.encode().unwrap()).unwrap(), golden);

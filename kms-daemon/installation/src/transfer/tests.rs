@@ -140,7 +140,7 @@ async fn what_is_cut_off_goes_on_and_another_file_does_not() {
     let passphrase = passphrase();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     let made = exported(&store, &one, &passphrase).await;
-    assert_eq!(made.records as usize, COUNT + 1);
+    assert_eq!(made.records, COUNT as u64 + 1);
     exported(&store, &two, &passphrase).await;
     let open = |path: &Path| ExportFile::open(path, &passphrase, &mut quiet).unwrap();
     let (one, two) = (open(&one), open(&two));
