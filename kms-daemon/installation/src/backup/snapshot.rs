@@ -148,8 +148,8 @@ pub enum SnapshotError {
     Restless,
     /// A snapshot would not have the keys.
     #[error(
-        "the records of this installation are in {0}: back that up with `etcdctl snapshot save`, and \
-         the devices with `kmsctl hsm`; a backup of kmsctl would have no keys"
+        "the records of this installation are in {0}: back that up with `kmsctl store export --store` or \
+         `etcdctl snapshot save`, and the devices with `kmsctl hsm`; a backup of kmsctl would have no keys"
     )]
     Elsewhere(String),
     /// The task was stopped.
