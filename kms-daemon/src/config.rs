@@ -21,6 +21,7 @@ use kms_base::space::DiskPolicy;
 use kms_installation::data_dir::{NoHome, default_data};
 use kms_installation::devices::{Link, hsms_of};
 use kms_installation::settings::{CommandLine, Settings};
+pub use kms_installation::store_place::EtcdSettings;
 
 /// Most key pairs of one spec that the pool can hold.
 const MAX_STOCK: usize = 64;
@@ -30,12 +31,12 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 mod durability;
 mod listen;
 mod proxies;
-mod store;
+mod replica;
 
 use self::durability::{audit_policy, disk_policy, refusals, trail_place, trail_schedule};
 pub use self::listen::Listen;
 pub use self::proxies::XksProxies;
-pub use self::store::EtcdSettings;
+pub use self::replica::ReplicaSettings;
 
 /// The Region if none is given.
 const FIRST_REGION: &str = "us-east-1";
@@ -87,6 +88,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The etcd cluster that has the records; `None` for the data directory.
     pub etcd: Option<EtcdSettings>,
+    /// Where copies of the store are kept.
+    pub replica: Option<ReplicaSettings>,
     /// The devices, in the form of `--hsm`.
     pub hsms: Vec<String>,
     /// The first of [`Config::regions`], for devices and keys that name no Region.
@@ -154,7 +157,8 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
     let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
     let trail_schedule = trail_schedule(&given)?;
-    let etcd = EtcdSettings::of(&given)?;
+    let etcd = EtcdSettings::of(&given).map_err(value)?;
+    let replica = replica::resolve(&given)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
     let trails = trail_place(&given, home.map_or(FIRST_REGION, String::as_str))?;
     let tls = match (given.tls_cert, given.tls_key) {
@@ -200,6 +204,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         connections_per_address: given.connections_per_address,
         data: given.data.map_or_else(default_data, Ok)?,
         etcd,
+        replica,
         hsms: given.hsm.unwrap_or_else(|| vec!["soft".to_owned()]),
         region: regions[0].clone(),
         regions,

@@ -19,6 +19,7 @@ use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Development, Seed, SeedError};
 use crate::http::{Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup};
+use crate::job::scrub::ScrubMetrics;
 use crate::job::{self, Jobs};
 use crate::link::Peers;
 use crate::link_server::{self, Link};
@@ -42,16 +43,19 @@ use kms_installation::devices::{
 };
 use kms_installation::link_identity::LinkSetupError;
 use kms_installation::tls::{self, TlsError};
+use kms_installation::transfer::TransferError;
 use kms_keys::{Barrier, CatalogError};
 use kms_sigv4::Verifier;
 use kms_store::etcd::EtcdOptionsError;
-use kms_store::{EtcdStore, RedbStore, Store, StoreError};
+use kms_store::{EtcdStore, RedbStore, Store, StoreError, import};
 
 mod ports;
+mod replica;
 
 use ports::{
     certificate, external_over_tls, external_stores, keep_certificate, limits, listen, proxies,
 };
+use replica::Copies;
 
 /// The limit on connections for health and metrics.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -102,6 +106,9 @@ pub enum DaemonError {
         /// What the cluster says.
         source: StoreError,
     },
+    /// The store cannot be copied.
+    #[error(transparent)]
+    Replica(#[from] TransferError),
     /// The store's content cannot be read.
     #[error("cannot read the store: {0}")]
     Catalog(#[from] CatalogError),
@@ -201,6 +208,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let space_of_store = Some(Arc::clone(&space));
     let fitting = Fitting::open(data.path(), &path, space_of_store, place.as_deref()).await?;
     let store = fitting.store();
+    let copies = Copies::of(&config, data.path(), &store, etcd.as_ref())?;
     let options = LogOptions {
         policy: config.audit.clone(),
         refusal_rate: config.refusal_rate,
@@ -263,8 +271,10 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         metrics.certificate("link", end);
     }
     if let Some(proxies) = service.proxies() {
-        metrics.proxies(proxies.metrics());
+        metrics.add(|registry| proxies.metrics().register(registry));
     }
+    let scrub = Arc::new(ScrubMetrics::default());
+    metrics.add(|registry| scrub.register(registry));
     let management = Management::new(Arc::clone(&iam))
         .with_snapshots(Arc::clone(&snapshots))
         .with_trails(Arc::clone(&trails));
@@ -287,10 +297,15 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             trails,
             marks: Arc::clone(&marks),
             rewrap_rate: config.rewrap_rate,
+            scrub,
         },
     );
     jobs.run(Arc::clone(&status).watch_store());
     jobs.run(keep_certificate(certificate, hangup));
+    if let Some(copies) = copies {
+        app.metrics.add(|registry| copies.register(registry));
+        jobs.run(copies.run());
+    }
     if let Some(link) = link {
         jobs.run(link.run(Arc::clone(&app)));
     }
@@ -461,7 +476,9 @@ async fn etcd(config: &Config) -> Result<Option<Arc<EtcdStore>>, DaemonError> {
     let Some(settings) = &config.etcd else { return Ok(None) };
     let place = settings.place();
     let opened = EtcdStore::open(settings.options()?).await;
-    let opened = opened.map_err(|source| DaemonError::Cluster { place: place.clone(), source })?;
+    let failed = |source| DaemonError::Cluster { place: place.clone(), source };
+    let opened = opened.map_err(failed)?;
+    import::ensure_whole(&opened).await.map_err(failed)?;
     tracing::info!(place, "the records are in etcd");
     Ok(Some(Arc::new(opened)))
 }

@@ -18,6 +18,7 @@ use kms_sigv4::{Claim, Session, TokenDigest, Verifier};
 use kms_store::Store;
 
 pub(crate) mod bound;
+pub(crate) mod check;
 pub(crate) mod directory;
 pub(crate) mod document;
 pub(crate) mod external;

@@ -1,11 +1,11 @@
 //! What the daemon does by itself, without a request. [`Jobs`] starts all of it together and ends it together.
 //!
 //! Jobs with a period and the outbox are logged and counted in one way (`strongroom_job_runs_total`,
-//! `strongroom_job_time_seconds_total`, `strongroom_job_last_success_timestamp_seconds`). Rewrapping, the delivery of
-//! trails and the keeping of log files have metrics of their own.
+//! `strongroom_job_time_seconds_total`, `strongroom_job_last_success_timestamp_seconds`). Rewrapping, checks of
+//! the store, the delivery of trails and the keeping of log files have metrics of their own.
 //!
 //! What is to be done once for all daemons on a store is done by the one that holds the [`Lease`]: deletion, rotation,
-//! expiry, the outbox and rewrapping. A change is guarded by the revision that the job has read all the same, so that
+//! expiry, the outbox, rewrapping and checks of the store. A change is guarded by the revision that the job has read all the same, so that
 //! nothing is done twice if the lease passes on in the middle of it.
 
 use std::fmt::Display;
@@ -22,7 +22,7 @@ use crate::trail::Trails;
 use kms_audit::keep_log;
 use kms_installation::backup::Snapshots;
 use kms_installation::consistency::Marks;
-use kms_store::{Lease, Store};
+use kms_store::{Lease, SCHEDULED_WORK, Store};
 
 pub mod checkpoints;
 pub mod deletion;
@@ -31,6 +31,7 @@ pub mod outbox;
 mod proxies;
 pub mod rewrap;
 pub mod rotation;
+pub(crate) mod scrub;
 
 /// Time between two writes of when keys were last used.
 const KEY_USES: Duration = Duration::from_secs(10);
@@ -45,10 +46,8 @@ pub(crate) struct Setup {
     pub(crate) marks: Arc<Marks>,
     /// Most key tokens of a Region that are rewrapped in a second.
     pub(crate) rewrap_rate: NonZeroU32,
+    pub(crate) scrub: Arc<scrub::ScrubMetrics>,
 }
-
-/// The key of the record of the lease.
-const LEASE: &[u8] = b"service/lease";
 
 /// Which daemons on a store do a job.
 enum Runs {
@@ -84,9 +83,10 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Starts all of them. Needs a Tokio runtime.
     pub(crate) fn start(app: &Arc<App>, setup: Setup) -> Self {
-        let Setup { store, snapshots, trails, marks, rewrap_rate } = setup;
+        let Setup { store, snapshots, trails, marks, rewrap_rate, scrub } = setup;
         let regions = || Arc::clone(app.service.regions());
-        let lease = Arc::new(Lease::new(Arc::clone(&store), LEASE, Uuid::new_v4().into_bytes()));
+        let lease =
+            Arc::new(Lease::new(Arc::clone(&store), SCHEDULED_WORK, Uuid::new_v4().into_bytes()));
         let mut jobs = Self { tasks: Vec::new(), lease: Arc::clone(&lease) };
         let once = || Runs::Once(Arc::clone(&lease));
         let kept = Arc::clone(&lease);
@@ -133,6 +133,8 @@ impl Jobs {
         );
         jobs.run(outbox::run(Arc::clone(app), Arc::clone(&lease)));
         jobs.run(outbox::greet(Arc::clone(app)));
+        let (scrubbed, held) = (Arc::clone(&store), Arc::clone(&lease));
+        jobs.run(scrub::run(Arc::clone(app), scrubbed, held, scrub));
         jobs.run(rewrap::run(store, lease, regions(), rewrap_rate, Arc::clone(&app.audit)));
         jobs.run(snapshots.expire());
         jobs.run(trails.run());
@@ -208,7 +210,7 @@ mod tests {
 
     /// A daemon that counts the runs of a job.
     fn daemon(store: &Arc<dyn Store>, n: u8, everywhere: bool) -> (Arc<AtomicUsize>, Jobs) {
-        let lease = Arc::new(Lease::new(Arc::clone(store), LEASE, [n; 16]));
+        let lease = Arc::new(Lease::new(Arc::clone(store), SCHEDULED_WORK, [n; 16]));
         let mut jobs = Jobs { tasks: Vec::new(), lease: Arc::clone(&lease) };
         let kept = Arc::clone(&lease);
         jobs.run(async move { kept.keep().await });

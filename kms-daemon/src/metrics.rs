@@ -24,8 +24,6 @@ use kms_installation::report::{PeerReport, RewrapReport, TrailReport};
 use kms_installation::tls::Served;
 use kms_keys::Counted;
 
-use crate::proxy::ProxyMetrics;
-
 mod connections;
 mod process;
 mod refusals;
@@ -240,10 +238,10 @@ impl Metrics {
         self
     }
 
-    /// Adds what is counted of external key store proxies.
-    pub(crate) fn proxies(&self, proxies: &ProxyMetrics) {
+    /// Adds what another part counts by itself.
+    pub(crate) fn add(&self, register: impl FnOnce(&mut Registry)) {
         let Ok(mut registry) = self.registry.lock() else { return };
-        proxies.register(registry.sub_registry_with_prefix("strongroom"));
+        register(registry.sub_registry_with_prefix("strongroom"));
     }
 
     fn register(&self) {

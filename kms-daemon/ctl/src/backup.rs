@@ -239,7 +239,7 @@ fn done(created: &Created) -> Done {
 }
 
 /// What a daemon has prepared; it must be the one of this data directory.
-fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
+pub(super) fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
     let text = |name: &str| answer[name].as_str().unwrap_or_default();
     let malformed = || {
         Failure(
@@ -271,11 +271,15 @@ fn prepared(answer: &Value, data: &Path) -> Result<Prepared, Failure> {
 }
 
 /// Removes a snapshot that is not needed any more, or cannot be used.
-struct Removed<'p>(&'p Path);
+pub(super) struct Removed<'p>(pub(super) &'p Path);
 
 impl Drop for Removed<'_> {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.0);
+        if let Some(parent) = self.0.parent() {
+            // Only if there is nothing else in it.
+            let _ = fs::remove_dir(parent);
+        }
     }
 }
 

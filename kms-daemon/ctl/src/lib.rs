@@ -39,6 +39,7 @@ mod progress;
 mod remote;
 mod restore;
 mod status;
+mod store;
 mod table;
 mod usage;
 mod xks;
@@ -93,6 +94,8 @@ enum Command {
     Backup(Box<backup::Arguments>),
     /// Restore a backup into an empty data directory.
     Restore(restore::Arguments),
+    /// The store: move its records between engines, and check them.
+    Store(Box<store::Arguments>),
     /// The link to daemons of other Regions.
     #[command(subcommand)]
     Link(link::Command),
@@ -198,6 +201,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Accept(arguments) => accept::run(&arguments, &mut output),
         Command::Backup(arguments) => backup::run(&arguments, &mut output),
         Command::Restore(arguments) => restore::run(&arguments, &mut output),
+        Command::Store(arguments) => store::run(&arguments, &mut output),
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
         Command::Xks(arguments) => xks::run(&arguments, &mut output),

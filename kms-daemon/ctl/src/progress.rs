@@ -22,6 +22,14 @@ impl Bar {
         Self { what, shown: None, on_terminal: io::stderr().is_terminal(), tenths: 0 }
     }
 
+    /// The same where it is not known how much there is.
+    pub(super) fn show_unbounded(&mut self, done: u64) {
+        if self.on_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= TICK) {
+            eprint!("\r{}: {}   ", self.what, size(done));
+            self.shown = Some(Instant::now());
+        }
+    }
+
     pub(super) fn show(&mut self, done: u64, all: u64) {
         let tenths = done.saturating_mul(10).checked_div(all).unwrap_or(10);
         if self.on_terminal {

@@ -15,9 +15,9 @@ use kms_audit::AuditError;
 use kms_base::passphrase::PassphraseError;
 use kms_store::StoreError;
 
-mod container;
+pub(crate) mod container;
 mod content;
-mod create;
+pub(crate) mod create;
 mod manifest;
 mod restore;
 mod snapshot;

@@ -20,7 +20,7 @@ use kms_keys::tokens::has_key;
 use kms_store::{Facts, RedbStore, StoreError};
 
 mod acceptance;
-mod domains;
+pub(crate) mod domains;
 mod mark;
 mod mismatch;
 
@@ -32,7 +32,7 @@ pub use mismatch::{Mismatch, StoreState, Witness};
 use mismatch::judge;
 
 /// Fact of the store: its [`StoreId`].
-const ID: &str = "id";
+pub(crate) const ID: &str = "id";
 /// Fact of the store: what the audit log had when the store was last changed.
 const LOG: &str = "log";
 /// Fact of the store: what somebody has accepted, until that is recorded.
@@ -246,8 +246,13 @@ impl Marks {
     }
 }
 
+/// The id of a store, if it has one.
+pub(crate) fn store_id(store: &RedbStore) -> Result<Option<StoreId>, StoreError> {
+    Ok(store.fact(ID)?.and_then(|id| <[u8; 16]>::try_from(id).ok()).map(StoreId))
+}
+
 fn state(store: &RedbStore) -> Result<StoreState, StoreError> {
-    let id = store.fact(ID)?.and_then(|id| <[u8; 16]>::try_from(id).ok()).map(StoreId);
+    let id = store_id(store)?;
     let log = store.fact(LOG)?.and_then(|log| read_position(&log));
     let accepted = store.fact(ACCEPTED)?.is_some();
     Ok(StoreState { id, revision: (store.revision())().0, log, accepted })
@@ -291,7 +296,7 @@ impl Refusal {
     }
 }
 
-fn random_id() -> Result<StoreId, ConsistencyError> {
+pub(crate) fn random_id() -> Result<StoreId, ConsistencyError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| StoreError::Engine(error.to_string()))?;
     Ok(StoreId(id))

@@ -12,7 +12,7 @@ use kms_store::{Store, StoreError, Transaction};
 /// The file in the data directory that says the same as the store.
 pub const LAST_BACKUP: &str = "last-backup.json";
 /// Where it is in the store.
-const STORE_KEY: &[u8] = b"service/last-backup";
+pub(crate) const STORE_KEY: &[u8] = b"service/last-backup";
 
 /// The last backup that came to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,9 @@ pub mod link_identity;
 pub mod loss;
 pub mod report;
 pub mod settings;
+pub mod store_place;
 pub mod tls;
+pub mod transfer;
 
 /// Version of the programs, and the commit that they were built from as far as it is known.
 pub const VERSION: &str = env!("STRONGROOM_VERSION");

@@ -8,6 +8,7 @@ use crate::devices::DeviceReport;
 use crate::loss::Loss;
 
 mod rewrap;
+pub mod scrub;
 
 pub use self::rewrap::RewrapReport;
 

@@ -88,6 +88,25 @@ pub struct Settings {
         requires = "store_user"
     )]
     pub store_password_file: Option<PathBuf>,
+    /// Keep sealed copies of the store in this directory, on another medium [default: none].
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "STRONGROOM_REPLICA",
+        requires = "replica_passphrase_file"
+    )]
+    pub replica: Option<PathBuf>,
+    /// File whose first line is the passphrase of the copies, 12 bytes or more.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STRONGROOM_REPLICA_PASSPHRASE_FILE",
+        requires = "replica"
+    )]
+    pub replica_passphrase_file: Option<PathBuf>,
+    /// Seconds between copies of a store that changes, 1 to 86400 [default: 30].
+    #[arg(long, value_name = "SECONDS", env = "STRONGROOM_REPLICA_INTERVAL", requires = "replica")]
+    pub replica_interval: Option<u64>,
     /// Devices: soft[:N], qemu[:BOARD][:N], serial:PATH, tcp:HOST:PORT, unix:PATH, with REGION=… in front for
     /// one Region only; repeatable [default: soft]. BOARD is an emulated board, such as mps2_an505 [default:
     /// that of the flash in the data directory, else qemu_riscv32].
@@ -297,6 +316,9 @@ impl Settings {
             store_key: self.store_key.or(file.store_key),
             store_user: self.store_user.or(file.store_user),
             store_password_file: self.store_password_file.or(file.store_password_file),
+            replica: self.replica.or(file.replica),
+            replica_passphrase_file: self.replica_passphrase_file.or(file.replica_passphrase_file),
+            replica_interval: self.replica_interval.or(file.replica_interval),
             hsm: self.hsm.or(file.hsm),
             region: self.region.or(file.region),
             account: self.account.or(file.account),

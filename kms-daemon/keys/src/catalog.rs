@@ -22,6 +22,7 @@ use kms_store::{
 };
 
 mod aliases;
+mod check;
 mod custom_stores;
 mod foreign;
 mod form;
@@ -31,6 +32,7 @@ mod tagged;
 mod usage;
 
 pub use self::aliases::{AliasIndex, Aliases};
+pub use self::check::check;
 pub use self::foreign::Foreign;
 use self::grants::MAX_HOLDERS;
 pub use self::grants::{FoundGrant, GrantCount, Grants, HeldGrants};

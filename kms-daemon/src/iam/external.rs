@@ -141,11 +141,11 @@ impl Iam {
 }
 
 /// What the secret of a credential is sealed for.
-fn purpose<'p>(id: &'p str, prefix: &'p str) -> [(&'p str, &'p str); 3] {
+pub(super) fn purpose<'p>(id: &'p str, prefix: &'p str) -> [(&'p str, &'p str); 3] {
     [("accessKeyId", id), ("prefix", prefix), ("purpose", "external-key-store")]
 }
 
 /// What the secret for the proxy of a custom key store is sealed for.
-fn proxy_purpose<'p>(store: &'p str, access_key_id: &'p str) -> [(&'p str, &'p str); 3] {
+pub(super) fn proxy_purpose<'p>(store: &'p str, access_key_id: &'p str) -> [(&'p str, &'p str); 3] {
     [("accessKeyId", access_key_id), ("customKeyStoreId", store), ("purpose", "custom-key-store")]
 }

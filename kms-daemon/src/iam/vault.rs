@@ -102,17 +102,7 @@ impl Vault {
         if let Some(opened) = lock(&self.opened).get(&name) {
             return Ok(Arc::clone(opened));
         }
-        self.regions.open(&sealed.region).await?;
-        let key = self.known_key(&sealed.region).await?;
-        let key = key.ok_or_else(|| {
-            KmsError::internal(format!("{} has no system key for its secrets", sealed.region))
-        })?;
-        let engine = self.regions.engine(&sealed.region)?;
-        let mut devices = engine.devices(tag, receipts);
-        let blob = Envelope::parse(&sealed.blob)?;
-        let key = key.authorized();
-        let delivery = devices.decrypt(&key, &context, blob, Receiver::Client).await?;
-        let secret = Arc::new(Zeroizing::new(delivery.parts()?.plaintext.to_vec()));
+        let secret = self.unseal(&context, sealed, (tag, receipts)).await?;
         let mut opened = lock(&self.opened);
         if opened.len() >= MAX_OPENED
             && let Some(victim) = opened.keys().next().copied()
@@ -122,6 +112,38 @@ impl Vault {
         }
         opened.insert(name, Arc::clone(&secret));
         Ok(secret)
+    }
+
+    /// Has a device open a secret, and forgets it.
+    ///
+    /// # Errors
+    /// As for [`Vault::open`].
+    pub(super) async fn check(
+        &self,
+        purpose: Purpose<'_>,
+        sealed: &Sealed,
+        trace: Trace<'_>,
+    ) -> Result<(), KmsError> {
+        self.unseal(&canonical(purpose)?, sealed, trace).await.map(drop)
+    }
+
+    async fn unseal(
+        &self,
+        context: &[u8],
+        sealed: &Sealed,
+        (tag, receipts): Trace<'_>,
+    ) -> Result<Opened, KmsError> {
+        self.regions.open(&sealed.region).await?;
+        let key = self.known_key(&sealed.region).await?;
+        let key = key.ok_or_else(|| {
+            KmsError::internal(format!("{} has no system key for its secrets", sealed.region))
+        })?;
+        let engine = self.regions.engine(&sealed.region)?;
+        let mut devices = engine.devices(tag, receipts);
+        let blob = Envelope::parse(&sealed.blob)?;
+        let key = key.authorized();
+        let delivery = devices.decrypt(&key, context, blob, Receiver::Client).await?;
+        Ok(Arc::new(Zeroizing::new(delivery.parts()?.plaintext.to_vec())))
     }
 
     /// Does what [`Vault::open`] does for a secret in memory, for a key that has none: takes as long.

@@ -36,6 +36,7 @@ mod nothing;
 mod regions;
 mod rename;
 mod roles;
+mod scrubs;
 mod service;
 mod simulate;
 mod sts;
@@ -232,6 +233,8 @@ operations! {
     CloudTrail LookupEvents Reads ["LookupAttributes[]", "StartTime", "EndTime", "EventCategory", "MaxResults", "NextToken"] => events::look_up;
     Strongroom PrepareBackup Writes [] => backups::prepare;
     Strongroom CompleteBackup Writes ["BackupId", "Proof", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
+    Strongroom StartScrub Writes ["Rate"] => scrubs::start;
+    Strongroom DescribeScrub Reads [] => scrubs::describe;
 }
 
 /// What `iam:PermissionsBoundary` is in requests of an operation.

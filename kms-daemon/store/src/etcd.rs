@@ -77,15 +77,25 @@ impl EtcdStore {
         Ok(Self { cluster, keys, history, watcher, tasks })
     }
 
-    /// Reads a range in chunks, all at the revision of the first.
-    async fn read_range(&self, range: &Range) -> Result<Snapshot<Page>, Status> {
+    /// Reads a range as it was at a revision.
+    pub(crate) async fn range_at(
+        &self,
+        range: &Range,
+        revision: Revision,
+    ) -> Result<Page, StoreError> {
+        let read = self.read_range(range, revision).await;
+        read.map(|read| read.value).map_err(|status| engine(&status))
+    }
+
+    /// Reads a range in chunks, all at one revision: the given one, or that of the first if it is zero.
+    async fn read_range(&self, range: &Range, at: Revision) -> Result<Snapshot<Page>, Status> {
         let after = range.after.as_ref().filter(|after| **after >= range.prefix);
         let mut start = self.keys.of(after.unwrap_or(&range.prefix));
         if after.is_some() {
             start.push(0); // the first key after it
         }
         let end = self.keys.end(&range.prefix);
-        let mut revision = Revision::default();
+        let mut revision = at;
         let mut page = Page { entries: Vec::new(), more: start < end };
         if !page.more {
             let key = start.clone();
@@ -156,12 +166,12 @@ impl Store for EtcdStore {
 
     fn range(&self, range: Range) -> StoreFuture<'_, Result<Snapshot<Page>, StoreError>> {
         Box::pin(async move {
-            let mut outcome = self.read_range(&range).await;
+            let mut outcome = self.read_range(&range, Revision::default()).await;
             for _ in 0..RESTARTS {
                 if !outcome.as_ref().is_err_and(|status| status.code == OUT_OF_RANGE) {
                     break;
                 }
-                outcome = self.read_range(&range).await;
+                outcome = self.read_range(&range, Revision::default()).await;
             }
             outcome.map_err(|status| engine(&status))
         })

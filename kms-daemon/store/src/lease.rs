@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 use crate::{Commit, Revision, Store, StoreError, Transaction};
 
+/// The key of the lease on scheduled work. It is of the daemons that run, and of no use to others.
+pub const SCHEDULED_WORK: &[u8] = b"service/lease";
 /// How long a lease is held without being renewed.
 pub const TERM: Duration = Duration::from_secs(15);
 /// How often the record is written by the holder, and looked at by the others.

@@ -21,18 +21,21 @@ use serde::{Deserialize, Serialize};
 pub mod etcd;
 mod follow;
 mod history;
+pub mod import;
 mod lease;
 mod memory;
 mod redb;
+mod scan;
 
 #[cfg(test)]
 mod conformance;
 
 pub use self::etcd::EtcdStore;
 pub use self::follow::{Follower, current_revision, follow};
-pub use self::lease::{Lease, TERM};
+pub use self::lease::{Lease, SCHEDULED_WORK, TERM};
 pub use self::memory::MemoryStore;
 pub use self::redb::{Facts, RedbStore, StoreSnapshot};
+pub use self::scan::Scan;
 
 /// Most guards, and most writes, in one transaction. etcd's default limit.
 pub const MAX_OPERATIONS: usize = 128;
@@ -280,6 +283,17 @@ pub enum StoreError {
          directory (--data DIR), or leave --store out"
     )]
     HasRecords,
+    /// An import did not come to its end.
+    #[error(
+        "the store was imported in part: {records} records are in it, and kmsctl store import did not \
+         come to its end; run it again with the same file, whose SHA-256 is {file}"
+    )]
+    HalfImported {
+        /// SHA-256 of the file, hexadecimal.
+        file: String,
+        /// Records that are there.
+        records: u64,
+    },
     /// It would store a key token under a domain key that is being removed.
     #[error("the key is under a domain key that is being removed; try again, under the new one")]
     Barred,

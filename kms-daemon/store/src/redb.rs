@@ -14,7 +14,8 @@ use std::{fmt, io};
 
 use redb::backends::FileBackend;
 use redb::{
-    Database, Durability, ReadableDatabase as _, ReadableTable, Table as RedbTable, TableDefinition,
+    Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable,
+    Table as RedbTable, TableDefinition,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +27,7 @@ use super::{
 use kms_base::durable;
 use kms_base::space::Space;
 
+mod handover;
 mod snapshot;
 
 pub use self::snapshot::StoreSnapshot;
@@ -93,7 +95,7 @@ impl RedbStore {
         let store = Self::open_any(path, space)?;
         match store.elsewhere()? {
             Some(place) => Err(StoreError::Elsewhere(place)),
-            None => Ok(store),
+            None => store.ensure_whole(),
         }
     }
 
@@ -115,7 +117,7 @@ impl RedbStore {
         if known.as_deref() != Some(place) {
             store.set_facts(vec![(ELSEWHERE.to_owned(), Some(place.into()))]).await?;
         }
-        Ok(store)
+        store.ensure_whole()
     }
 
     /// Where the records are, if they are not in the file. Blocks for a read.
@@ -322,7 +324,13 @@ fn read_entry(database: &Database, key: Vec<u8>) -> Result<Snapshot<Option<Entry
 }
 
 fn read_range(database: &Database, range: &Range) -> Result<Snapshot<Page>, redb::Error> {
-    let transaction = database.begin_read()?;
+    read_range_in(&database.begin_read()?, range)
+}
+
+fn read_range_in(
+    transaction: &ReadTransaction,
+    range: &Range,
+) -> Result<Snapshot<Page>, redb::Error> {
     let revision = stored_revision(&transaction.open_table(META)?)?;
     let table = transaction.open_table(ENTRIES)?;
     let after = range.after.as_ref().filter(|after| **after >= range.prefix);

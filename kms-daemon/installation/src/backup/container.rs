@@ -1,7 +1,8 @@
-//! The file format of a backup: encrypted and authenticated as a whole under a passphrase (ADR 20).
+//! The file format of a backup: encrypted and authenticated as a whole under a passphrase (ADR 20). Exports of a
+//! store (ADR 42) have the same format with another magic, which the check covers: neither is taken for the other.
 //!
 //! ```text
-//! magic        20  "STRONGROOM BACKUP 1\n"
+//! magic        20  "STRONGROOM BACKUP 1\n", or "STRONGROOM EXPORT 1\n"
 //! salt         32  random
 //! memory        4  KiB, passes 4, lanes 4: cost of Argon2id, big-endian
 //! check        32  HMAC-SHA-256 of all before it
@@ -25,16 +26,40 @@ use zeroize::Zeroizing;
 use super::BackupError;
 use kms_base::passphrase::{Cost, Passphrase};
 
-const MAGIC: &[u8; 20] = b"STRONGROOM BACKUP 1\n";
-/// What the magic of any format begins with.
-const FAMILY: &[u8] = b"STRONGROOM BACKUP ";
+/// Bytes of a magic.
+const MAGIC: usize = 20;
+/// Bytes of a magic before the number of the format.
+const FAMILY: usize = 18;
 const SALT: usize = 32;
 const CHECK: usize = 32;
 const CHECKSUM: usize = 32;
 const TAG: usize = 16;
 const CHUNK: usize = 64 << 10;
 /// Bytes before the first chunk.
-const HEAD: usize = MAGIC.len() + SALT + 12 + CHECK;
+const HEAD: usize = MAGIC + SALT + 12 + CHECK;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A backup of a data directory.
+    Backup,
+    /// The records of a store.
+    Export,
+}
+
+impl Kind {
+    const fn magic(self) -> &'static [u8; MAGIC] {
+        match self {
+            Self::Backup => b"STRONGROOM BACKUP 1\n",
+            Self::Export => b"STRONGROOM EXPORT 1\n",
+        }
+    }
+
+    /// What the magic of any format of the kind begins with.
+    fn family(self) -> &'static [u8] {
+        &self.magic()[..FAMILY]
+    }
+}
 
 /// The keys of one backup.
 #[derive(Clone)]
@@ -76,7 +101,7 @@ fn iv(number: u64, last: bool) -> Nonce<aes_gcm::aead::consts::U12> {
 }
 
 /// Writes a backup.
-pub(super) struct Sealer<W> {
+pub(crate) struct Sealer<W> {
     out: Summed<W>,
     cipher: Aes256Gcm,
     check: [u8; CHECK],
@@ -86,20 +111,21 @@ pub(super) struct Sealer<W> {
 
 impl<W: Write> Sealer<W> {
     /// Begins a backup with a random salt.
-    pub(super) fn begin(out: W, passphrase: &Passphrase) -> Result<Self, BackupError> {
+    pub(crate) fn begin(out: W, kind: Kind, passphrase: &Passphrase) -> Result<Self, BackupError> {
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt).map_err(|error| BackupError::Random(error.to_string()))?;
-        Self::begin_with(out, passphrase, salt, Cost::OF_NEW)
+        Self::begin_with(out, kind, passphrase, salt, Cost::OF_NEW)
     }
 
     fn begin_with(
         out: W,
+        kind: Kind,
         passphrase: &Passphrase,
         salt: [u8; SALT],
         cost: Cost,
     ) -> Result<Self, BackupError> {
         let keys = Keys::of(passphrase, &salt, cost)?;
-        let head = [MAGIC.as_slice(), &salt, &cost.to_bytes()].concat();
+        let head = [kind.magic().as_slice(), &salt, &cost.to_bytes()].concat();
         let check: [u8; CHECK] = keys.check(&head).finalize().into_bytes().into();
         let mut out = Summed { inner: out, digest: Sha256::new(), bytes: 0 };
         out.write_all(&head)?;
@@ -109,7 +135,7 @@ impl<W: Write> Sealer<W> {
     }
 
     /// Ends the backup; the writer, the bytes written, and the SHA-256 of them all.
-    pub(super) fn finish(mut self) -> io::Result<(W, u64, [u8; 32])> {
+    pub(crate) fn finish(mut self) -> io::Result<(W, u64, [u8; 32])> {
         self.seal(true)?;
         let checksum: [u8; CHECKSUM] = self.out.digest.clone().finalize().into();
         self.out.write_all(&checksum)?;
@@ -170,7 +196,7 @@ impl<W: Write> Write for Summed<W> {
 
 /// Reads a backup. Nothing that it returns has not been authenticated; that all of it was there is
 /// known once it has returned everything.
-pub(super) struct Unsealer<R> {
+pub(crate) struct Unsealer<R> {
     from: R,
     cipher: Aes256Gcm,
     check: [u8; CHECK],
@@ -184,20 +210,21 @@ pub(super) struct Unsealer<R> {
 
 impl<R: Read> Unsealer<R> {
     /// Begins to read a backup of `length` bytes.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         mut from: R,
         length: u64,
+        kind: Kind,
         passphrase: &Passphrase,
     ) -> Result<Self, BackupError> {
-        let head = read_head(&mut from, length)?;
+        let head = read_head(&mut from, length, kind)?;
         let mut cost = [0; 12];
-        cost.copy_from_slice(&head[MAGIC.len() + SALT..HEAD - CHECK]);
+        cost.copy_from_slice(&head[MAGIC + SALT..HEAD - CHECK]);
         let cost = Cost::from_bytes(cost);
         if !cost.is_bounded() {
             return Err(BackupError::Altered(0));
         }
         let (before, given) = head.split_at(HEAD - CHECK);
-        let keys = Keys::of(passphrase, &before[MAGIC.len()..MAGIC.len() + SALT], cost)?;
+        let keys = Keys::of(passphrase, &before[MAGIC..MAGIC + SALT], cost)?;
         keys.check(before).verify_slice(given).map_err(|_| BackupError::WrongPassphrase)?;
         let mut check = [0; CHECK];
         check.copy_from_slice(given);
@@ -206,8 +233,13 @@ impl<R: Read> Unsealer<R> {
         Ok(Self { from, cipher: keys.cipher(), check, chunk, read: 0, number: 0, left })
     }
 
+    /// What no other file has: its check, which depends on its salt.
+    pub(crate) const fn name(&self) -> &[u8; CHECK] {
+        &self.check
+    }
+
     /// Whether everything was returned.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.left == 0 && self.read == self.chunk.len()
     }
 
@@ -261,36 +293,37 @@ impl<R: Read> Read for Unsealer<R> {
 /// A chunk is not what was written.
 #[derive(Debug, thiserror::Error)]
 #[error("altered at byte {0}")]
-pub(super) struct Altered(pub(super) u64);
+pub(crate) struct Altered(pub(crate) u64);
 
 /// Reads and looks at what is before the chunks.
-fn read_head(from: &mut impl Read, length: u64) -> Result<[u8; HEAD], BackupError> {
+fn read_head(from: &mut impl Read, length: u64, kind: Kind) -> Result<[u8; HEAD], BackupError> {
     let mut head = [0; HEAD];
     if length < (HEAD + TAG + CHECKSUM) as u64 {
         // What is shorter may still show that it is not a backup at all.
         let mut begin = Vec::new();
-        from.take(FAMILY.len() as u64).read_to_end(&mut begin)?;
-        return Err(match FAMILY.starts_with(&begin) {
+        from.take(FAMILY as u64).read_to_end(&mut begin)?;
+        return Err(match kind.family().starts_with(&begin) {
             true => BackupError::Incomplete,
             false => BackupError::NoBackup,
         });
     }
     from.read_exact(&mut head)?;
     match head {
-        head if head.starts_with(MAGIC) => Ok(head),
-        head if head.starts_with(FAMILY) => Err(BackupError::Newer),
+        head if head.starts_with(kind.magic()) => Ok(head),
+        head if head.starts_with(kind.family()) => Err(BackupError::Newer),
         _ => Err(BackupError::NoBackup),
     }
 }
 
 /// Compares the checksum, without a passphrase; the SHA-256 of the whole file.
-pub(super) fn compare_checksum(
+pub(crate) fn compare_checksum(
     mut from: impl Read,
     length: u64,
+    kind: Kind,
     progress: &mut dyn FnMut(u64),
 ) -> Result<[u8; 32], BackupError> {
     let mut digest = Sha256::new();
-    digest.update(read_head(&mut from, length)?);
+    digest.update(read_head(&mut from, length, kind)?);
     let mut left = length - (HEAD + CHECKSUM) as u64;
     let mut buffer = vec![0; CHUNK];
     while left > 0 {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::container::Sealer;
+use super::container::{Kind, Sealer};
 use super::content::{self, Devices, Gathered, Item, Source};
 use super::manifest::{FileOf, Manifest};
 use super::snapshot::Prepared;
@@ -73,7 +73,7 @@ pub fn create(
         progress(*written, twice);
     };
     let out = BufWriter::with_capacity(1 << 20, &partial.file);
-    let mut sealer = Sealer::begin(out, passphrase)?;
+    let mut sealer = Sealer::begin(out, Kind::Backup, passphrase)?;
     manifest.write(&mut sealer)?;
     for item in items {
         write_item(item, &mut sealer, &mut done)?;
@@ -100,7 +100,7 @@ pub fn check_target(path: &Path, data: &Path) -> Result<(), BackupError> {
 }
 
 /// The directory of a backup that is to be, and its own path, absolute.
-fn place(path: &Path) -> Result<(PathBuf, PathBuf), BackupError> {
+pub(crate) fn place(path: &Path) -> Result<(PathBuf, PathBuf), BackupError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = fs::canonicalize(parent.unwrap_or(Path::new(".")))
         .map_err(failed("write into the directory of", path))?;
@@ -150,14 +150,14 @@ fn refuse_existing(path: &Path) -> Result<(), BackupError> {
 }
 
 /// A backup that has not its name yet. What a crash leaves of it is taken over by the next.
-struct Partial {
-    file: File,
-    path: PathBuf,
+pub(crate) struct Partial {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
     done: bool,
 }
 
 impl Partial {
-    fn begin(path: &Path) -> Result<Self, BackupError> {
+    pub(crate) fn begin(path: &Path) -> Result<Self, BackupError> {
         let path = partial_path(path);
         for _ in 0..TRIES {
             let file = open_partial(&path)?;
@@ -178,7 +178,7 @@ impl Partial {
     }
 
     /// Gives it its name, which nothing may have.
-    fn finish(mut self, path: &Path) -> Result<(), BackupError> {
+    pub(crate) fn finish(mut self, path: &Path) -> Result<(), BackupError> {
         let named = match renameat_with(CWD, &self.path, CWD, path, RenameFlags::NOREPLACE) {
             // Of this file system the kernel does not know how: a second name is as good.
             Err(Errno::INVAL | Errno::NOSYS) => {

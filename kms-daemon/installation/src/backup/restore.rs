@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::container::{self, Unsealer};
+use super::container::{self, Kind, Unsealer};
 use super::manifest::{AUDIT, FileOf, Manifest, STORE};
 use super::{BackupError, Progress, failed};
 use crate::data_dir::{DataDir, MARK};
@@ -51,7 +51,7 @@ pub struct Restored {
 pub fn checksum(path: &Path, progress: Progress<'_>) -> Result<Verified, BackupError> {
     let (file, bytes) = open(path)?;
     let mut told = |done| progress(done, bytes);
-    let sum = container::compare_checksum(file, bytes, &mut told)?;
+    let sum = container::compare_checksum(file, bytes, Kind::Backup, &mut told)?;
     Ok(Verified { bytes, sha256: hex::encode(&sum), manifest: None })
 }
 
@@ -244,7 +244,7 @@ fn open(path: &Path) -> Result<(BufReader<File>, u64), BackupError> {
 
 fn begin(path: &Path, passphrase: &Passphrase) -> Result<(Manifest, Content), BackupError> {
     let (file, length) = open(path)?;
-    let mut content = Unsealer::begin(file, length, passphrase)?;
+    let mut content = Unsealer::begin(file, length, Kind::Backup, passphrase)?;
     let manifest = Manifest::read(&mut content)?;
     Ok((manifest, content))
 }

@@ -148,8 +148,8 @@ pub enum SnapshotError {
     Restless,
     /// A snapshot would not have the keys.
     #[error(
-        "the records of this installation are in {0}: back that up with `etcdctl snapshot save`, and \
-         the devices with `kmsctl hsm`; a backup of kmsctl would have no keys"
+        "the records of this installation are in {0}: back that up with `kmsctl store export --store` or \
+         `etcdctl snapshot save`, and the devices with `kmsctl hsm`; a backup of kmsctl would have no keys"
     )]
     Elsewhere(String),
     /// The task was stopped.
@@ -277,15 +277,15 @@ impl Snapshots {
         }
     }
 
-    /// Removes a snapshot of this age; whether there was one.
+    /// Removes a snapshot of this age; whether there was one that nobody had removed: an export does so by itself.
     pub(super) async fn expire_older(&self, age: Duration) -> bool {
         let mut current = self.current.lock().await;
-        let is_old = current.snapshot.as_ref().is_some_and(|kept| kept.since.elapsed() >= age);
-        if is_old {
-            current.snapshot = None;
+        let old = current.snapshot.take_if(|kept| kept.since.elapsed() >= age);
+        let is_there = old.as_ref().is_some_and(|kept| kept.prepared.directory.exists());
+        if old.is_some() {
             self.remove();
         }
-        is_old
+        is_there
     }
 
     /// Removes what there is, and takes no further one.

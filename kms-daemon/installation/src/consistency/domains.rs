@@ -20,7 +20,7 @@ const DOMAIN: &str = "domain/";
 const DEVICES: &str = "devices/";
 
 /// Records of a shared store: the domain of a Region, 16 bytes. Whoever is first claims it.
-const CLAIM: &str = "service/domains/";
+pub(crate) const CLAIM: &str = "service/domains/";
 
 /// The domains of a store's Regions.
 pub struct Domains {

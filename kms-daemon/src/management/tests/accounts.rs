@@ -19,7 +19,9 @@ async fn accounts_have_roots_and_users_of_their_own() {
     assert_eq!(users["Users"][0]["Arn"], "arn:aws:iam::111122223333:user/ana");
     assert_eq!(rig.ok("ListUsers", &[]).await["Users"].as_array().unwrap().len(), 1);
 
-    for operation in ["ListAccounts", "PrepareBackup", "CompleteBackup"] {
+    for operation in
+        ["ListAccounts", "PrepareBackup", "CompleteBackup", "StartScrub", "DescribeScrub"]
+    {
         let error = rig.call(other, operation, &[]).await.unwrap_err();
         assert_eq!(error.code().name(), "AccessDenied", "{operation}");
     }

@@ -85,6 +85,8 @@ async fn a_user_manages_nobody_and_knows_itself() {
         "ListAccounts",
         "PrepareBackup",
         "CompleteBackup",
+        "StartScrub",
+        "DescribeScrub",
     ] {
         let error = rig.call(&ana, operation, &[]).await.unwrap_err();
         assert_eq!(error.code().name(), "AccessDenied", "{operation}");

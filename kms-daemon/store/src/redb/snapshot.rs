@@ -10,8 +10,10 @@ use redb::{
     TableDefinition, TableHandle, Value, WriteTransaction,
 };
 
-use super::{ENTRIES, META, RedbStore, engine, stored_revision, sync_directory};
-use crate::{Revision, StoreError};
+use super::{
+    ELSEWHERE, ENTRIES, META, RedbStore, engine, read_range_in, stored_revision, sync_directory,
+};
+use crate::{Page, Range, Revision, StoreError};
 
 /// What the store keeps beside its entries, if it does.
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
@@ -44,6 +46,38 @@ impl StoreSnapshot {
         self.revision
     }
 
+    /// Reads a range. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn range(&self, range: &Range) -> Result<Page, StoreError> {
+        Ok(read_range_in(&self.read, range).map_err(engine)?.value)
+    }
+
+    /// Writes what it has beside its records to a new file: revision and facts. The records are at `place` from then
+    /// on. Durable when this returns. Blocks.
+    ///
+    /// # Errors
+    /// As [`StoreSnapshot::write_to`].
+    pub(super) fn write_facts_to(&self, path: &Path, place: &str) -> Result<(), StoreError> {
+        let has_facts = self.check_tables()?;
+        let copy = new_file(path)?;
+        let write = || -> Result<(), redb::Error> {
+            let mut write = copy.begin_write()?;
+            write.set_durability(Durability::Immediate)?;
+            write.open_table(ENTRIES)?;
+            self.copy_table(META, &write)?;
+            if has_facts {
+                self.copy_table(FACTS, &write)?;
+            }
+            write.open_table(FACTS)?.insert(ELSEWHERE, place.as_bytes())?;
+            Ok(write.commit()?)
+        };
+        write().map_err(engine)?;
+        drop(copy);
+        sync_directory(path).map_err(engine)
+    }
+
     /// Writes it to a new file, which [`RedbStore::open`] opens; durable when this returns. Free
     /// pages, in which the tokens of destroyed keys may be left, are not copied. Blocks.
     ///
@@ -52,16 +86,7 @@ impl StoreSnapshot {
     /// is not known here.
     pub fn write_to(&self, path: &Path) -> Result<(), StoreError> {
         let has_facts = self.check_tables()?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(engine)?;
-        let copy = Database::builder()
-            .create_with_backend(FileBackend::new(file).map_err(engine)?)
-            .map_err(engine)?;
+        let copy = new_file(path)?;
         self.copy(&copy, has_facts).map_err(engine)?;
         drop(copy);
         sync_directory(path).map_err(engine)
@@ -117,6 +142,15 @@ impl StoreSnapshot {
         }
         Ok(())
     }
+}
+
+/// A database in a file that nobody else reads, where nothing was.
+fn new_file(path: &Path) -> Result<Database, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(path).map_err(engine)?;
+    let backend = FileBackend::new(file).map_err(engine)?;
+    Database::builder().create_with_backend(backend).map_err(engine)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn passphrase() -> Passphrase {
 }
 
 fn sealed(content: &[u8], salt: u8) -> Vec<u8> {
-    let begun = Sealer::begin_with(Vec::new(), &passphrase(), [salt; SALT], CHEAP);
+    let begun = Sealer::begin_with(Vec::new(), Kind::Backup, &passphrase(), [salt; SALT], CHEAP);
     let mut sealer = begun.unwrap();
     sealer.write_all(content).unwrap();
     let (file, bytes, sum) = sealer.finish().unwrap();
@@ -25,7 +25,7 @@ fn content(length: usize) -> Vec<u8> {
 }
 
 fn opened(file: &[u8]) -> Result<Vec<u8>, BackupError> {
-    let mut unsealer = Unsealer::begin(file, file.len() as u64, &passphrase())?;
+    let mut unsealer = Unsealer::begin(file, file.len() as u64, Kind::Backup, &passphrase())?;
     let mut content = Vec::new();
     unsealer.read_to_end(&mut content)?;
     assert!(unsealer.is_at_end());
@@ -33,7 +33,7 @@ fn opened(file: &[u8]) -> Result<Vec<u8>, BackupError> {
 }
 
 fn checked(file: &[u8]) -> Result<[u8; 32], BackupError> {
-    compare_checksum(file, file.len() as u64, &mut |_| {})
+    compare_checksum(file, file.len() as u64, Kind::Backup, &mut |_| {})
 }
 
 #[test]
@@ -92,9 +92,20 @@ fn chunks_keep_their_place_and_their_backup() {
 fn who_does_not_know_the_passphrase_is_told_so() {
     let file = sealed(b"secret", 5);
     let wrong = Passphrase::of_file(b"correct horse battery stable").unwrap();
-    let refused = Unsealer::begin(&*file, file.len() as u64, &wrong).err().unwrap();
+    let refused = Unsealer::begin(&*file, file.len() as u64, Kind::Backup, &wrong).err().unwrap();
     assert!(matches!(refused, BackupError::WrongPassphrase), "{refused}");
     assert!(!file.windows(6).any(|bytes| bytes == b"secret"));
+}
+
+/// Neither as it is, nor with the other magic in its place.
+#[test]
+fn an_export_is_not_taken_for_a_backup() {
+    let begun =
+        Sealer::begin_with(Vec::new(), Kind::Export, &passphrase(), [8; SALT], CHEAP).unwrap();
+    let (mut file, ..) = begun.finish().unwrap();
+    assert!(matches!(opened(&file), Err(BackupError::NoBackup)));
+    file[..MAGIC].copy_from_slice(Kind::Backup.magic());
+    assert!(matches!(opened(&file), Err(BackupError::WrongPassphrase)));
 }
 
 #[test]

@@ -1,13 +1,22 @@
 //! Where the records are.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use super::{ConfigError, value};
-use kms_installation::settings::Settings;
+use crate::settings::Settings;
 use kms_store::etcd::{Endpoint, EtcdOptions, EtcdOptionsError, Login, check_prefix, client_tls};
 
 /// What the keys in etcd start with.
 const PREFIX: &str = "/strongroom";
+
+/// Why the settings of a store cannot be used; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StorePlaceError(String);
+
+fn value(reason: impl fmt::Display) -> StorePlaceError {
+    StorePlaceError(reason.to_string())
+}
 
 /// An etcd cluster, and the files by which the daemon shows it who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +30,10 @@ pub struct EtcdSettings {
 
 impl EtcdSettings {
     /// Checks what is given of `--store` and its companions; `None` if nothing is.
-    pub(super) fn of(given: &Settings) -> Result<Option<Self>, ConfigError> {
+    ///
+    /// # Errors
+    /// [`StorePlaceError`].
+    pub fn of(given: &Settings) -> Result<Option<Self>, StorePlaceError> {
         let Some(text) = &given.store else {
             let companions = [
                 ("store-prefix", given.store_prefix.is_some()),
