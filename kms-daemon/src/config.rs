@@ -21,6 +21,7 @@ use kms_base::space::DiskPolicy;
 use kms_installation::data_dir::{NoHome, default_data};
 use kms_installation::devices::{Link, hsms_of};
 use kms_installation::settings::{CommandLine, Settings};
+use kms_pkcs11::Modules;
 
 /// Most key pairs of one spec that the pool can hold.
 const MAX_STOCK: usize = 64;
@@ -29,6 +30,7 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
 mod listen;
+mod modules;
 mod proxies;
 mod store;
 
@@ -145,6 +147,8 @@ pub struct Config {
     pub xks_clients: Option<(PathBuf, Vec<String>)>,
     /// Which external key store proxies may be called, and how.
     pub xks_proxies: Option<XksProxies>,
+    /// Which PKCS#11 modules may be run, and how.
+    pub modules: Option<Modules>,
     /// Whether the development interface is on, and the seed file, if there is one.
     pub development: Option<Option<PathBuf>>,
 }
@@ -153,7 +157,7 @@ pub struct Config {
 fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
     let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
-    let trail_schedule = trail_schedule(&given)?;
+    let (trail_schedule, modules) = (trail_schedule(&given)?, modules::resolve(&given)?);
     let etcd = EtcdSettings::of(&given)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
     let trails = trail_place(&given, home.map_or(FIRST_REGION, String::as_str))?;
@@ -228,6 +232,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         xks_listen: place("xks-listen", given.xks_listen)?,
         xks_clients,
         xks_proxies,
+        modules,
         development,
     };
     config.check()?;

@@ -124,9 +124,7 @@ impl From<Error> for Fault {
                 | RvError::SlotIdInvalid => Self::NoToken,
                 RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid => Self::NoKey,
                 RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange => Self::Ciphertext,
-                other => {
-                    Self::Refused(format!("{other:?}").chars().take(MAX_NAME).collect())
-                }
+                other => Self::Refused(format!("{other:?}").chars().take(MAX_NAME).collect()),
             },
             _ => Self::Malformed,
         }

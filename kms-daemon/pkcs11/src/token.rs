@@ -217,12 +217,7 @@ impl Token {
     ///
     /// # Errors
     /// [`Fault::Ciphertext`] if it is not one of this key and this additional data, or another one.
-    pub async fn decrypt(
-        &self,
-        key: &[u8],
-        sealed: &Sealed,
-        aad: &[u8],
-    ) -> Result<Vec<u8>, Fault> {
+    pub async fn decrypt(&self, key: &[u8], sealed: &Sealed, aad: &[u8]) -> Result<Vec<u8>, Fault> {
         let (key, aad, iv) = (key.to_vec(), aad.to_vec(), sealed.iv);
         let ciphertext = [&sealed.ciphertext[..], &sealed.tag].concat();
         let request = Request::Decrypt { key, iv, aad, ciphertext };

@@ -66,7 +66,9 @@ mod tests {
     #[test]
     fn ids_have_the_form_of_cloudhsm() {
         assert!(is_cluster_id("cluster-abcdefghijk") && is_cluster_id("cluster-2345677ABCDEFghi"));
-        for wrong in ["cluster-abcdefghij", "cluster-abcdefghij1", "cks-abcdefghijk", "cluster-", ""] {
+        for wrong in
+            ["cluster-abcdefghij", "cluster-abcdefghij1", "cks-abcdefghijk", "cluster-", ""]
+        {
             assert!(!is_cluster_id(wrong), "{wrong}");
         }
     }

@@ -94,11 +94,7 @@ impl Opened {
     }
 
     /// Uses a key. A handle may have become another object's, or none, since it was found.
-    fn retry(
-        &mut self,
-        id: &[u8],
-        run: impl Fn(&Session, ObjectHandle) -> Answer,
-    ) -> Answer {
+    fn retry(&mut self, id: &[u8], run: impl Fn(&Session, ObjectHandle) -> Answer) -> Answer {
         let key = self.key(id)?;
         match run(self.session()?, key) {
             Err(Fault::NoKey) => {
@@ -277,11 +273,7 @@ fn works(session: &Session, key: ObjectHandle) -> bool {
 }
 
 /// Encrypts a key under the public key of another token (PKCS #11 2.40, 5.14.3).
-fn export(
-    session: &Session,
-    key: ObjectHandle,
-    (modulus, exponent): (Vec<u8>, Vec<u8>),
-) -> Answer {
+fn export(session: &Session, key: ObjectHandle, (modulus, exponent): (Vec<u8>, Vec<u8>)) -> Answer {
     let public = [
         Attribute::Class(ObjectClass::PUBLIC_KEY),
         Attribute::KeyType(KeyType::RSA),

@@ -40,8 +40,7 @@ impl Opened {
             [] => return Err(Fault::NoToken),
             _ => return Err(Fault::Ambiguous),
         };
-        let opened =
-            Self { module, slot, session: None, found: HashMap::new(), transport: None };
+        let opened = Self { module, slot, session: None, found: HashMap::new(), transport: None };
         let presence = presence(&opened.info()?);
         Ok((opened, Reply::Present(presence)))
     }
