@@ -156,6 +156,9 @@ impl Clusters {
         (blob, aad): (&[u8], &[u8]),
     ) -> Result<Encrypted, Failure> {
         let (client, key) = (self.client(target)?, key_id(key)?);
+        // Unlike a proxy, a token has room for what names key and material.
+        let head = Outer::head(blob).ok_or(Failure::Content)?;
+        let aad = &[&head, aad].concat();
         let mut iv = [0; IV];
         getrandom::fill(&mut iv).map_err(|_| Failure::Random)?;
         let mut why = Fault::NoToken;
@@ -187,6 +190,7 @@ impl Clusters {
         if !outer.metadata.is_empty() {
             return Err(Failure::Token(Fault::Ciphertext));
         }
+        let aad = &[&outer.own_head(), aad].concat();
         let sealed = Sealed {
             iv: outer.iv.try_into().map_err(|_| Failure::Token(Fault::Ciphertext))?,
             ciphertext: outer.ciphertext.to_vec(),

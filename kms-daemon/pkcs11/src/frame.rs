@@ -96,7 +96,7 @@ mod tests {
         let largest = Request::Encrypt {
             key: vec![1; 16],
             iv: [2; 12],
-            aad: vec![3; 8192],
+            aad: vec![3; 8192 + 50],
             plaintext: vec![4; crate::MAX_DATA],
         };
         let frame = encode(&largest).unwrap();

@@ -48,13 +48,13 @@ impl Tokens {
         fs::write(tokens.path("softhsm2.conf"), config).expect("written");
         let _ = make_certificate(&tokens.path("anchor.pem"), &tokens.path("anchor.key"));
         for label in labels {
-            tokens.make(label);
+            tokens.make(label, PASSWORD);
         }
         tokens
     }
 
-    fn make(&self, label: &str) {
-        let pins = ["--so-pin", OFFICER, "--pin", PASSWORD];
+    fn make(&self, label: &str, pin: &str) {
+        let pins = ["--so-pin", OFFICER, "--pin", pin];
         let before = self.directories();
         self.util(&[&["--init-token", "--free", "--label", label][..], &pins].concat());
         let new = self.directories().into_iter().find(|it| !before.contains(it));
@@ -91,10 +91,16 @@ impl Tokens {
         fs::rename(self.path(&format!("{label}.lost")), self.home(label)).expect("it was lost");
     }
 
-    /// Its owner gives the user another PIN.
-    pub(crate) fn set_password(&self, label: &str, password: &str) {
-        let officer = ["--so-pin", OFFICER, "--pin", password];
-        self.util(&[&["--init-pin", "--token", label][..], &officer].concat());
+    /// Puts another token of the same label in its place, whose user has another PIN.
+    pub(crate) fn replace(&self, label: &str, pin: &str) {
+        self.lose(label);
+        self.make(label, pin);
+    }
+
+    /// Takes that away, and brings the former one back.
+    pub(crate) fn restore(&self, label: &str) {
+        fs::remove_dir_all(self.home(label)).expect("it was there");
+        self.find(label);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -144,6 +150,14 @@ impl Rig {
         let data = self.daemon.data().to_str().expect("UTF-8");
         let place = ["--data", data, "--url", self.daemon.url()];
         ctl::run(&[&["cluster"][..], arguments, &place].concat())
+    }
+
+    /// Removes a cluster.
+    pub(crate) fn remove(&self, id: &str) {
+        let data = self.daemon.data().to_str().expect("UTF-8");
+        let place = ["--data", data, "--url", self.daemon.url()];
+        let (code, said) = ctl::text(&[&["cluster", "remove", id][..], &place].concat());
+        assert_eq!(code, 0, "{said}");
     }
 
     pub(crate) fn cluster(&self, arguments: &[&str]) -> Value {
@@ -232,6 +246,11 @@ impl Rig {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
         }
+        // Those that have ended may not be reaped yet.
+        all.retain(|pid| {
+            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !state.is_empty() && !state.contains(") Z ")
+        });
         all
     }
 

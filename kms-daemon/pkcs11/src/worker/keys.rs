@@ -191,7 +191,6 @@ fn check(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
     let wanted = [
         AttributeType::Class,
         AttributeType::KeyType,
-        AttributeType::ValueLen,
         AttributeType::Token,
         AttributeType::Private,
         AttributeType::Sensitive,
@@ -201,12 +200,18 @@ fn check(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
     let good = |attribute: &Attribute| match attribute {
         Attribute::Class(class) => *class == ObjectClass::SECRET_KEY,
         Attribute::KeyType(kind) => *kind == KeyType::AES,
-        Attribute::ValueLen(length) => u64::from(*length) == KEY,
         Attribute::Token(it) | Attribute::Private(it) | Attribute::Sensitive(it) => *it,
         Attribute::Extractable(it) => !it,
         _ => false,
     };
-    match found.len() == wanted.len() && found.iter().all(good) {
+    // Of keys that were unwrapped, SoftHSM2 says that they have no bytes. These have to open what the first token
+    // has encrypted, whose key has a length.
+    let lengths = session.get_attributes(key, &[AttributeType::ValueLen])?;
+    let long = |attribute: &Attribute| match attribute {
+        Attribute::ValueLen(length) => [0, KEY].contains(&u64::from(*length)),
+        _ => false,
+    };
+    match found.len() == wanted.len() && found.iter().all(good) && lengths.iter().all(long) {
         true => Ok(()),
         false => Err(Fault::WrongKey),
     }
@@ -245,15 +250,13 @@ fn decrypt(
     match session.decrypt(&Mechanism::AesGcm(parameters), key, ciphertext) {
         Ok(plaintext) if plaintext.len() + TAG == ciphertext.len() => Ok(Reply::Bytes(plaintext)),
         Ok(_) => Err(Fault::Malformed),
-        // Not every token has a return value of its own for a wrong tag. If the key works, it was that.
-        Err(Error::Pkcs11(
-            RvError::GeneralError
-            | RvError::FunctionFailed
-            | RvError::DataInvalid
-            | RvError::SignatureInvalid,
-            _,
-        )) if works(session, key) => Err(Fault::Ciphertext),
-        Err(error) => Err(error.into()),
+        // Not every token has a return value of its own for a wrong tag, or for a wrong length. If the key works, it
+        // was that: whoever sends wrong ciphertexts must not make the token look lost.
+        Err(error) => match Fault::from(error) {
+            fault @ (Fault::NoKey | Fault::NoToken) => Err(fault),
+            _ if works(session, key) => Err(Fault::Ciphertext),
+            fault => Err(fault),
+        },
     }
 }
 
