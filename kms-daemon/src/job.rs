@@ -25,7 +25,7 @@ use kms_installation::consistency::Marks;
 use kms_store::{Lease, Store};
 
 pub mod checkpoints;
-mod clusters;
+pub(crate) mod clusters;
 pub mod deletion;
 pub mod expiry;
 pub mod outbox;

@@ -3,8 +3,9 @@
 use host_driver::audit::DeviceReceipt;
 use uuid::Uuid;
 
-use crate::app::App;
+use crate::api::Service;
 use crate::cluster::Target;
+use crate::iam::Iam;
 use kms_base::error::KmsError;
 use kms_base::identifier::Scope;
 use kms_keys::catalog::Update;
@@ -18,7 +19,7 @@ const TRIES: usize = 16;
 
 /// The cluster of a store, with the password opened; `None` if that cannot be done now, which is logged.
 pub(super) async fn target(
-    app: &App,
+    iam: &Iam,
     stores: &CustomKeyStores,
     (id, login): (&str, &CloudHsm),
 ) -> Option<Target> {
@@ -28,7 +29,7 @@ pub(super) async fn target(
     };
     let mut receipts: Vec<DeviceReceipt> = Vec::new();
     let trace = (Uuid::new_v4().into_bytes(), &mut receipts);
-    match app.iam.open_password(id, login, trace).await {
+    match iam.open_password(id, login, trace).await {
         Ok(secret) => Some(Target { store: id.to_owned(), cluster, login: login.clone(), secret }),
         Err(error) => {
             tracing::warn!(store = id, %error, "no device opens the password of a key store");
@@ -39,19 +40,19 @@ pub(super) async fn target(
 
 /// Stores that a store has failed, if it is still connected with the same password.
 pub(super) async fn fail(
-    app: &App,
+    service: &Service,
     scope: &Scope,
     (id, login): (&str, &CloudHsm),
     error: ConnectionError,
 ) -> Result<(), KmsError> {
-    let catalog = app.service.catalog();
+    let catalog = service.catalog();
     for _ in 0..TRIES {
         let stores = catalog.custom_key_stores(scope).await?;
         let same = |store: &&CustomKeyStore| {
             store.connection.state == ConnectionState::Connected && store.cloud_hsm() == Some(login)
         };
         let Some(store) = stores.by_id(id).filter(same) else { return Ok(()) };
-        let connection = Connection::failed(error, app.service.now());
+        let connection = Connection::failed(error, service.now());
         let changed = stores.with(CustomKeyStore { connection, ..store.clone() });
         if catalog.replace_custom_key_stores(&stores, &changed).await? == Update::Applied {
             return Ok(());
@@ -62,9 +63,13 @@ pub(super) async fn fail(
 
 /// Destroys the key in the tokens of a KMS key that was destroyed. Tokens that do not answer keep it: it protects
 /// nothing any more, and the log says which it is.
-pub(super) async fn destroy(app: &App, key: &KeyRecord, external: &ExternalKey) {
+pub(crate) async fn destroy(
+    (service, iam): (&Service, &Iam),
+    key: &KeyRecord,
+    external: &ExternalKey,
+) {
     let (store, id, label) = (&external.store, &external.id, key.id.to_string());
-    let left = match attempt(app, key, external).await {
+    let left = match attempt((service, iam), key, external).await {
         Some(left) if left.is_empty() => {
             tracing::info!(store, id, label, "the key is destroyed in all tokens of its cluster");
             return;
@@ -81,9 +86,13 @@ pub(super) async fn destroy(app: &App, key: &KeyRecord, external: &ExternalKey) 
     );
 }
 
-async fn attempt(app: &App, key: &KeyRecord, external: &ExternalKey) -> Option<Vec<String>> {
-    let clusters = app.service.clusters()?;
-    let stores = app.service.catalog().custom_key_stores(&key.scope).await.ok()?;
+async fn attempt(
+    (service, iam): (&Service, &Iam),
+    key: &KeyRecord,
+    external: &ExternalKey,
+) -> Option<Vec<String>> {
+    let clusters = service.clusters()?;
+    let stores = service.catalog().custom_key_stores(&key.scope).await.ok()?;
     let store = stores.by_id(&external.store)?;
     let is_connected = match store.connection.state {
         ConnectionState::Connected => true,
@@ -91,7 +100,7 @@ async fn attempt(app: &App, key: &KeyRecord, external: &ExternalKey) -> Option<V
         // The password may be a wrong one, and every try counts.
         ConnectionState::Connecting | ConnectionState::Failed => return None,
     };
-    let target = target(app, &stores, (&store.id, store.cloud_hsm()?)).await?;
+    let target = target(iam, &stores, (&store.id, store.cloud_hsm()?)).await?;
     let left = clusters.destroy(&target, &external.id).await.ok();
     if !is_connected {
         clusters.forget(&store.id);

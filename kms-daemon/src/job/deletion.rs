@@ -46,7 +46,7 @@ impl DeletionObserver for App {
 
     async fn destroyed(&self, key: &KeyRecord) {
         if let Some(external) = key.external.as_ref().filter(|it| it.cluster.is_some()) {
-            clusters::destroy(self, key, external).await;
+            clusters::destroy((&self.service, &self.iam), key, external).await;
         }
     }
 }

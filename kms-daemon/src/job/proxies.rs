@@ -69,11 +69,13 @@ async fn ask_cluster(
     (id, login): (&str, &CloudHsm),
 ) -> Result<bool, KmsError> {
     let Some(clusters) = app.service.clusters() else { return Ok(false) };
-    let Some(target) = clusters::target(app, stores, (id, login)).await else { return Ok(false) };
+    let Some(target) = clusters::target(&app.iam, stores, (id, login)).await else {
+        return Ok(false);
+    };
     if let Err(failure) = clusters.probe(&target).await {
         tracing::error!(store = id, %failure, "a custom key store has failed");
         clusters.forget(id);
-        clusters::fail(app, &stores.scope, (id, login), failure.of_connection()).await?;
+        clusters::fail(&app.service, &stores.scope, (id, login), failure.of_connection()).await?;
     }
     Ok(true)
 }
