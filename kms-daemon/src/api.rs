@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
+use crate::cluster::Clusters;
 use crate::iam::Iam;
 use crate::link::OutboxSignal;
 use crate::metrics::Times;
@@ -68,6 +69,7 @@ pub struct Service {
     outbox: OutboxSignal,
     identities: Option<Arc<Iam>>,
     proxies: Option<Arc<Proxies>>,
+    clusters: Option<Arc<Clusters>>,
     authorization: Times,
 }
 
@@ -95,6 +97,7 @@ impl Service {
             outbox: OutboxSignal::default(),
             identities: None,
             proxies: None,
+            clusters: None,
             authorization: Times::of_authorization(),
         })
     }
@@ -124,6 +127,19 @@ impl Service {
     /// The external key store proxies, if any may be called.
     pub(crate) fn proxies(&self) -> Option<&Arc<Proxies>> {
         self.proxies.as_ref()
+    }
+
+    /// The same service with custom key stores on the PKCS#11 tokens of these clusters. It needs identities as
+    /// well, which keep the passwords.
+    #[must_use]
+    pub fn with_clusters(mut self, clusters: Arc<Clusters>) -> Self {
+        self.clusters = Some(clusters);
+        self
+    }
+
+    /// The clusters of PKCS#11 tokens, if any module may be run.
+    pub(crate) fn clusters(&self) -> Option<&Arc<Clusters>> {
+        self.clusters.as_ref()
     }
 
     /// The same service, which counts there what authorizations take.

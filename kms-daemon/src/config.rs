@@ -22,6 +22,7 @@ use kms_installation::data_dir::{NoHome, default_data};
 use kms_installation::devices::{Link, hsms_of};
 use kms_installation::settings::{CommandLine, Settings};
 pub use kms_installation::store_place::EtcdSettings;
+use kms_pkcs11::Modules;
 
 /// Most key pairs of one spec that the pool can hold.
 const MAX_STOCK: usize = 64;
@@ -30,6 +31,7 @@ const MAX_REWRAP_RATE: u32 = 10_000;
 
 mod durability;
 mod listen;
+mod modules;
 mod proxies;
 mod replica;
 
@@ -148,6 +150,8 @@ pub struct Config {
     pub xks_clients: Option<(PathBuf, Vec<String>)>,
     /// Which external key store proxies may be called, and how.
     pub xks_proxies: Option<XksProxies>,
+    /// Which PKCS#11 modules may be run, and how.
+    pub modules: Option<Modules>,
     /// Whether the development interface is on, and the seed file, if there is one.
     pub development: Option<Option<PathBuf>>,
 }
@@ -156,7 +160,7 @@ pub struct Config {
 fn resolve(given: Settings) -> Result<Config, ConfigError> {
     let (audit, disk) = (audit_policy(&given)?, disk_policy(&given)?);
     let (refusal_rate, xks_proxies) = (refusals(&given)?, proxies::resolve(&given)?);
-    let trail_schedule = trail_schedule(&given)?;
+    let (trail_schedule, modules) = (trail_schedule(&given)?, modules::resolve(&given)?);
     let etcd = EtcdSettings::of(&given).map_err(value)?;
     let replica = replica::resolve(&given)?;
     let home = given.region.iter().flatten().find(|region| *region != ANY_REGION);
@@ -233,6 +237,7 @@ fn resolve(given: Settings) -> Result<Config, ConfigError> {
         xks_listen: place("xks-listen", given.xks_listen)?,
         xks_clients,
         xks_proxies,
+        modules,
         development,
     };
     config.check()?;

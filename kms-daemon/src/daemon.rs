@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::Service;
 use crate::app::App;
+use crate::cluster::Clusters;
 use crate::config::{Config, EtcdSettings, Listen};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::development::{Development, Seed, SeedError};
@@ -241,6 +242,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             .in_directory(data.path())
             .with_trails(Arc::clone(&trails))
             .with_proxies(service.proxies().cloned())
+            .with_clusters(service.clusters().cloned())
             .of_instance(data.instance()?),
     );
     let usage = Arc::clone(service.usage());
@@ -462,6 +464,10 @@ async fn start(
     let service = service.with_quotas(quotas).with_identities(Arc::clone(&iam));
     let service = match &config.xks_proxies {
         Some(settings) => service.with_proxies(Arc::new(proxies(settings)?)),
+        None => service,
+    };
+    let service = match &config.modules {
+        Some(modules) => service.with_clusters(Arc::new(Clusters::new(modules.clone()))),
         None => service,
     };
     let service = match config.development {

@@ -25,6 +25,7 @@ use kms_installation::consistency::Marks;
 use kms_store::{Lease, SCHEDULED_WORK, Store};
 
 pub mod checkpoints;
+pub(crate) mod clusters;
 pub mod deletion;
 pub mod expiry;
 pub mod outbox;
@@ -93,7 +94,7 @@ impl Jobs {
         jobs.run(async move { kept.keep().await });
 
         jobs.every(app, "deletion", (deletion::INTERVAL, once()), |app: Arc<App>| async move {
-            deletion::destroy_due(app.service.catalog(), app.service.now(), &*app.audit).await
+            deletion::destroy_due(app.service.catalog(), app.service.now(), &*app).await
         });
         jobs.every(app, "rotation", (rotation::INTERVAL, once()), |app: Arc<App>| async move {
             let service = &app.service;

@@ -13,6 +13,7 @@ use host_driver::health::Service;
 use hsm_protocol::domain::Kind;
 use serde_json::Value;
 
+use crate::cluster::Clusters;
 use crate::config::Config;
 use crate::freshness;
 use crate::metrics::{Metrics, Readiness};
@@ -27,7 +28,8 @@ use kms_installation::devices::{DeviceReport, Fleet, in_words, report};
 use kms_installation::last_backup::LastBackup;
 use kms_installation::loss::losses;
 use kms_installation::report::{
-    ANY_DIR, BackupTold, RewrapReport, Status, TrailReport, XksReport, replace_in_texts,
+    ANY_DIR, BackupTold, ClusterReport, RewrapReport, Status, TokenReport, TrailReport, XksReport,
+    replace_in_texts,
 };
 use kms_keys::Catalog;
 use kms_store::Store;
@@ -53,6 +55,7 @@ pub struct DaemonStatus {
     last_backup: Mutex<Option<LastBackup>>,
     trails: Option<Arc<Trails>>,
     proxies: Option<Arc<Proxies>>,
+    clusters: Option<Arc<Clusters>>,
 }
 
 impl DaemonStatus {
@@ -81,6 +84,7 @@ impl DaemonStatus {
             last_backup: Mutex::default(),
             trails: None,
             proxies: None,
+            clusters: None,
         }
     }
 
@@ -121,6 +125,12 @@ impl DaemonStatus {
     #[must_use]
     pub fn with_proxies(self, proxies: Option<Arc<Proxies>>) -> Self {
         Self { proxies, ..self }
+    }
+
+    /// The same, with the clusters of PKCS#11 tokens that are used.
+    #[must_use]
+    pub fn with_clusters(self, clusters: Option<Arc<Clusters>>) -> Self {
+        Self { clusters, ..self }
     }
 
     /// Names the installation.
@@ -230,6 +240,7 @@ impl DaemonStatus {
             last_backup: last_backup.map(|last| BackupTold { created: last.created }),
             trails: self.trail_reports(),
             external_stores: self.external_stores(),
+            clusters: self.cluster_reports(),
             rewraps: self.rewraps(),
             losses,
         }
@@ -243,6 +254,10 @@ impl DaemonStatus {
 
     fn external_stores(&self) -> Vec<XksReport> {
         self.proxies.as_ref().map(|proxies| proxies.reports()).unwrap_or_default()
+    }
+
+    fn cluster_reports(&self) -> Vec<ClusterReport> {
+        self.clusters.as_ref().map(|clusters| clusters.reports()).unwrap_or_default()
     }
 
     /// Those of Regions whose domain has another key than its first.
@@ -277,6 +292,23 @@ impl DaemonStatus {
                  uses of its keys fail, those of others do not; the daemon's log says more"
             )
         });
+        let clusters = self.cluster_reports();
+        let tokens = clusters.iter().filter_map(|ClusterReport { store, tokens, .. }| {
+            let lost = tokens.iter().filter(|token| !token.answers && token.calls > 0);
+            let told = |token: &TokenReport| {
+                let error = token.last_error.as_deref().unwrap_or_default();
+                format!("{} ({error})", token.label)
+            };
+            let lost: Vec<_> = lost.map(told).collect();
+            let effect = match lost.len() {
+                0 => return None,
+                all if all == tokens.len() => "uses of its keys fail",
+                _ => "its keys are used in its other tokens, and none can be made",
+            };
+            let lost = lost.join(", ");
+            Some(format!("tokens of the custom key store {store} do not serve: {lost}; {effect}"))
+        });
+        let tokens: Vec<_> = tokens.collect();
         let stale = (!freshness::is_fresh(&*self.store)).then(|| {
             "the store has not been heard of for longer than decisions may be old, and requests get \
              DependencyTimeoutException; see whether a majority of the etcd cluster runs and can be reached"
@@ -289,6 +321,7 @@ impl DaemonStatus {
             .chain(trails)
             .chain(rewraps)
             .chain(stores)
+            .chain(tokens)
             .collect()
     }
 }

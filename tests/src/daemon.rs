@@ -58,6 +58,7 @@ pub struct Daemon {
     listen: &'static str,
     hsms: Vec<String>,
     more: Vec<String>,
+    variables: Vec<(String, String)>,
     process: Option<Process>,
     url: String,
 }
@@ -97,6 +98,11 @@ impl Daemon {
         self.more = more.to_vec();
     }
 
+    /// Sets a variable in the environment of the next start.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The same as [`Daemon::start`], listening elsewhere than on loopback.
     #[must_use]
     pub fn start_on(listen: &'static str, hsms: &[&str]) -> Self {
@@ -118,7 +124,8 @@ impl Daemon {
         let data = private_dir();
         let owned = |list: &[&str]| list.iter().map(|&item| item.to_owned()).collect();
         let (hsms, more) = (owned(hsms), owned(more));
-        Self { data, listen, hsms, more, process: None, url: String::new() }
+        let (variables, url) = (Vec::new(), String::new());
+        Self { data, listen, hsms, more, variables, process: None, url }
     }
 
     /// Sets the `--hsm` values of the next start.
@@ -173,6 +180,7 @@ impl Daemon {
             .env("STRONGROOM_LISTEN", self.listen)
             .env("STRONGROOM_REGION", REGION)
             .env("STRONGROOM_ACCOUNT", ACCOUNT)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .arg("--data")
             .arg(self.data())
             .args(self.hsms.iter().flat_map(|hsm| ["--hsm", hsm]))

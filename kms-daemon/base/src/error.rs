@@ -51,8 +51,16 @@ exceptions! {
     // The service model.
     /// A resource of that name exists.
     AlreadyExists, "AlreadyExistsException", 400, Message;
+    /// Another custom key store is on the cluster.
+    CloudHsmClusterInUse, "CloudHsmClusterInUseException", 400, Message;
+    /// The cluster does not have what the operation needs.
+    CloudHsmClusterInvalidConfiguration, "CloudHsmClusterInvalidConfigurationException", 400, Message;
+    /// Nothing of the cluster answers.
+    CloudHsmClusterNotActive, "CloudHsmClusterNotActiveException", 400, Message;
     /// There is no such AWS CloudHSM cluster.
     CloudHsmClusterNotFound, "CloudHsmClusterNotFoundException", 400, Message;
+    /// The cluster does not have the keys of the custom key store.
+    CloudHsmClusterNotRelated, "CloudHsmClusterNotRelatedException", 400, Message;
     /// The custom key store has KMS keys.
     CustomKeyStoreHasCmks, "CustomKeyStoreHasCMKsException", 400, Message;
     /// The connection state of the custom key store does not allow the operation.
@@ -71,6 +79,8 @@ exceptions! {
     DryRunOperation, "DryRunOperationException", 400, Message;
     /// The import token is too old.
     ExpiredImportToken, "ExpiredImportTokenException", 400, Message;
+    /// The certificate is not that of the cluster.
+    IncorrectTrustAnchor, "IncorrectTrustAnchorException", 400, Message;
     /// The key material is not the one that the key or the request requires.
     IncorrectKeyMaterial, "IncorrectKeyMaterialException", 400, Message;
     /// The ciphertext belongs to another key than the one named.

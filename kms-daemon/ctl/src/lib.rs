@@ -18,6 +18,7 @@ mod attest;
 mod audit;
 mod aws;
 mod backup;
+mod cluster;
 mod daemon;
 mod domain;
 mod generate;
@@ -103,6 +104,8 @@ enum Command {
     Usage(usage::Arguments),
     /// External key stores: keys that another KMS, such as AWS KMS, uses over the external key store proxy API.
     Xks(xks::Arguments),
+    /// Clusters of PKCS#11 tokens, which custom key stores of type AWS_CLOUDHSM are on.
+    Cluster(cluster::Arguments),
     /// Shell completions and manual pages of kmsctl and kmsd.
     #[command(subcommand)]
     Generate(generate::Command),
@@ -205,6 +208,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
         Command::Xks(arguments) => xks::run(&arguments, &mut output),
+        Command::Cluster(arguments) => cluster::run(&arguments, &mut output),
         Command::Generate(command) => generate::run(&command, &mut output),
     };
     match outcome {

@@ -15,7 +15,7 @@ use kms_installation::data_dir::INSTANCE;
 use kms_installation::devices::DeviceReport;
 use kms_installation::last_backup::LAST_BACKUP;
 use kms_installation::report::{
-    ANY_DIR, PeerReport, RewrapReport, TrailReport, XksReport, replace_in_texts,
+    ANY_DIR, ClusterReport, PeerReport, RewrapReport, TrailReport, XksReport, replace_in_texts,
 };
 
 /// How long the daemon may take.
@@ -142,6 +142,8 @@ fn print(out: &mut dyn Write, daemon: &Daemon, ready: bool, report: &Value) -> i
     print_trails(out, &serde_json::from_value::<Vec<TrailReport>>(trails).unwrap_or_default())?;
     let stores = report.get("externalStores").cloned().unwrap_or_default();
     print_stores(out, &serde_json::from_value::<Vec<XksReport>>(stores).unwrap_or_default())?;
+    let clusters = report.get("clusters").cloned().unwrap_or_default();
+    print_clusters(out, &serde_json::from_value::<Vec<_>>(clusters).unwrap_or_default())?;
     let rewraps = report.get("rewraps").cloned().unwrap_or_default();
     print_rewraps(out, &serde_json::from_value::<Vec<RewrapReport>>(rewraps).unwrap_or_default())?;
     losses::print(out, report)
@@ -230,6 +232,35 @@ fn print_stores(out: &mut dyn Write, stores: &[XksReport]) -> io::Result<()> {
     };
     let head = std::iter::once(head.map(str::to_owned));
     let rows: Vec<_> = head.chain(stores.iter().map(row)).collect();
+    writeln!(out)?;
+    table::print(out, &rows, 0)
+}
+
+/// The tokens of custom key stores. What the last one failed with is among the problems.
+fn print_clusters(out: &mut dyn Write, clusters: &[ClusterReport]) -> io::Result<()> {
+    if clusters.is_empty() {
+        return Ok(());
+    }
+    let head = ["CUSTOM KEY STORE", "TOKEN", "STATE", "LATENCY", "CALLS", "FAILED", "STARTS"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for cluster in clusters {
+        for token in &cluster.tokens {
+            let state = match (token.calls, token.answers) {
+                (0, _) => "not used yet",
+                (_, true) => "answers",
+                (_, false) => "DOES NOT ANSWER",
+            };
+            rows.push([
+                cluster.store.clone(),
+                token.label.clone(),
+                state.to_owned(),
+                format!("{} ms", token.latency_ms),
+                token.calls.to_string(),
+                token.failed.to_string(),
+                token.starts.to_string(),
+            ]);
+        }
+    }
     writeln!(out)?;
     table::print(out, &rows, 0)
 }

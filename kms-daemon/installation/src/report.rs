@@ -77,6 +77,9 @@ pub struct Status {
     /// External key stores whose proxies are called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_stores: Vec<XksReport>,
+    /// Custom key stores on tokens that are used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<ClusterReport>,
     /// The last backup that came to its end.
     #[serde(default)]
     pub last_backup: Option<BackupTold>,
@@ -151,6 +154,38 @@ pub struct XksReport {
     pub latency_ms: u64,
     /// Days until the certificate ends that the proxy has shown last.
     pub certificate_days: Option<u64>,
+}
+
+/// How it stands with the tokens of a custom key store, for `/readyz` and `kmsctl status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReport {
+    /// The id of the custom key store.
+    pub store: String,
+    /// The id of its cluster.
+    pub cluster: String,
+    /// The tokens.
+    pub tokens: Vec<TokenReport>,
+}
+
+/// How it stands with a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenReport {
+    /// The label.
+    pub label: String,
+    /// Whether the last call was answered.
+    pub answers: bool,
+    /// How the last call that failed failed: a name.
+    pub last_error: Option<String>,
+    /// Calls since the store was connected, or the daemon started.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Processes that were started for its module.
+    pub starts: u64,
+    /// Milliseconds that the last call took.
+    pub latency_ms: u64,
 }
 
 /// Replaces a part of every text in a document.

@@ -246,6 +246,24 @@ pub struct Settings {
         requires = "xks_proxy_allow"
     )]
     pub xks_proxy_timeout: Option<u64>,
+    /// PKCS#11 module, an absolute path, whose tokens custom key stores of type AWS_CLOUDHSM may be on;
+    /// repeatable. It is run as the daemon's user, in processes of its own [default: none, so that there are no
+    /// such stores].
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_PKCS11_MODULE", value_delimiter = ',')]
+    pub pkcs11_module: Option<Vec<PathBuf>>,
+    /// Environment variable that these modules see, such as SOFTHSM2_CONF; repeatable [default: none].
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "STRONGROOM_PKCS11_ENV",
+        value_delimiter = ',',
+        requires = "pkcs11_module"
+    )]
+    pub pkcs11_env: Option<Vec<String>>,
+    /// Milliseconds that a use of a key in a token may take, 50 to 60000; logins and new keys may take five
+    /// times that [default: 2000].
+    #[arg(long, value_name = "MS", env = "STRONGROOM_PKCS11_TIMEOUT", requires = "pkcs11_module")]
+    pub pkcs11_timeout: Option<u64>,
     /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
     #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
     pub audit_segment_size: Option<String>,
@@ -346,6 +364,9 @@ impl Settings {
             xks_proxy_cert: self.xks_proxy_cert.or(file.xks_proxy_cert),
             xks_proxy_key: self.xks_proxy_key.or(file.xks_proxy_key),
             xks_proxy_timeout: self.xks_proxy_timeout.or(file.xks_proxy_timeout),
+            pkcs11_module: self.pkcs11_module.or(file.pkcs11_module),
+            pkcs11_env: self.pkcs11_env.or(file.pkcs11_env),
+            pkcs11_timeout: self.pkcs11_timeout.or(file.pkcs11_timeout),
             audit_segment_size: self.audit_segment_size.or(file.audit_segment_size),
             audit_segment_age: self.audit_segment_age.or(file.audit_segment_age),
             audit_compress: self.audit_compress.or(file.audit_compress),

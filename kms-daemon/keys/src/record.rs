@@ -59,19 +59,23 @@ pub struct KeyRecord {
     pub multi_region: Option<MultiRegion>,
     /// The AWS service whose default key this is, if it is an AWS managed key.
     pub service: Option<String>,
-    /// The external key that encrypts what the material has encrypted, if the key is in an external
-    /// key store.
+    /// The external key that encrypts what the material has encrypted, if the key is in a custom key
+    /// store.
     pub external: Option<ExternalKey>,
 }
 
-/// A key of an external key store proxy.
+/// A key of an external key store proxy, or in the tokens of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExternalKey {
     /// The id of the custom key store, `cks-…`.
     pub store: String,
-    /// The id by which the proxy knows the key, 1 to 128 characters.
+    /// The id by which the proxy knows the key, 1 to 128 characters; in tokens it is `CKA_ID`, in
+    /// hexadecimal digits.
     pub id: String,
+    /// The id of the cluster, if the key is in tokens. It stays that of the time when the key was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 /// Key material, as wrapped by a device.
@@ -98,7 +102,8 @@ impl KeyRecord {
     /// Returns the origin by its name in the API.
     #[must_use]
     pub fn origin_name(&self) -> Option<&'static str> {
-        match self.external {
+        match &self.external {
+            Some(ExternalKey { cluster: Some(_), .. }) => Some(OriginType::AWS_CLOUDHSM.name()),
             Some(_) => Some(OriginType::EXTERNAL_KEY_STORE.name()),
             None => self.origin.aws_name(),
         }

@@ -63,8 +63,13 @@ pub(super) fn key_metadata_in(state: KeyState, key: &KeyRecord) -> KeyMetadata<'
     }
     if let Some(external) = &key.external {
         metadata.custom_key_store_id = Some(external.store.as_str().into());
-        metadata.xks_key_configuration =
-            Some(XksKeyConfigurationType { id: Some(external.id.as_str().into()) });
+        match &external.cluster {
+            Some(cluster) => metadata.cloud_hsm_cluster_id = Some(cluster.as_str().into()),
+            None => {
+                metadata.xks_key_configuration =
+                    Some(XksKeyConfigurationType { id: Some(external.id.as_str().into()) });
+            }
+        }
     } else if key.spec == KeySpec::SYMMETRIC_DEFAULT
         && let Some(material) = key.current_material()
     {

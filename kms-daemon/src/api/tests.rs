@@ -5,6 +5,7 @@ mod aliases;
 mod asymmetric;
 mod audited;
 mod cipher;
+mod cluster_stores;
 mod coherence;
 mod conditions;
 mod counted;

@@ -14,6 +14,9 @@ static ERASING: Heap = HEAP;
 fn main() -> ExitCode {
     // Before there is anything to protect.
     let protected = [memory::refuse_dumps(), memory::lock()];
+    if std::env::args_os().nth(1).is_some_and(|first| first == kms_pkcs11::WORKER) {
+        return kms_pkcs11::worker::run();
+    }
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
         Err(ConfigError::Usage(usage)) => usage.exit(),

@@ -1,5 +1,5 @@
 //! External key stores: who has signed a request to one, and what requests to those of others are signed
-//! with.
+//! with. The passwords of custom key stores on tokens are kept in the same way.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::record::{ExternalCredential, ExternalStore};
 use super::vault::{Sealed, Trace};
 use kms_base::error::KmsError;
 use kms_keys::Stored;
-use kms_keys::custom_store::XksProxy;
+use kms_keys::custom_store::{CloudHsm, XksProxy};
 use kms_sigv4::{AccessKey, Claim, Session, Verifier};
 use kms_xks::{ErrorName, XksError};
 
@@ -128,6 +128,37 @@ impl Iam {
         self.vault.forget(&proxy_purpose(store, &proxy.access_key_id), &proxy.secret);
     }
 
+    /// Has a device seal the password of a custom key store on tokens.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` or `Exception::KeyUnavailable` if no device does so now.
+    pub(crate) async fn seal_password(
+        &self,
+        store: &str,
+        password: &str,
+        trace: Trace<'_>,
+    ) -> Result<Sealed, KmsError> {
+        self.vault.seal(&password_purpose(store), password.as_bytes(), trace).await
+    }
+
+    /// Opens that password; from memory, if it was opened before.
+    ///
+    /// # Errors
+    /// `Exception::KeyUnavailable` if no device does so now.
+    pub(crate) async fn open_password(
+        &self,
+        store: &str,
+        login: &CloudHsm,
+        trace: Trace<'_>,
+    ) -> Result<Arc<Zeroizing<Vec<u8>>>, KmsError> {
+        self.vault.open(&password_purpose(store), &login.password, trace).await
+    }
+
+    /// Erases that password, which is not to be used any more, from memory.
+    pub(crate) fn forget_password(&self, store: &str, login: &CloudHsm) {
+        self.vault.forget(&password_purpose(store), &login.password);
+    }
+
     async fn open_external(
         &self,
         credential: &ExternalCredential,
@@ -148,4 +179,9 @@ pub(super) fn purpose<'p>(id: &'p str, prefix: &'p str) -> [(&'p str, &'p str); 
 /// What the secret for the proxy of a custom key store is sealed for.
 pub(super) fn proxy_purpose<'p>(store: &'p str, access_key_id: &'p str) -> [(&'p str, &'p str); 3] {
     [("accessKeyId", access_key_id), ("customKeyStoreId", store), ("purpose", "custom-key-store")]
+}
+
+/// What the password of a custom key store on tokens is sealed for.
+fn password_purpose(store: &str) -> [(&str, &str); 2] {
+    [("customKeyStoreId", store), ("purpose", "key-store-password")]
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::clusters;
+use crate::app::App;
 use kms_audit::AuditLog;
 use kms_base::clock::Timestamp;
 use kms_keys::due::DueDates;
@@ -19,6 +21,11 @@ pub trait DeletionObserver: Send + Sync + 'static {
     /// # Errors
     /// A text for the log. The key stays, and is tried again later.
     fn destroying(&self, key: &KeyRecord) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Learns that `key` is destroyed, for good.
+    fn destroyed(&self, _key: &KeyRecord) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// A key is destroyed only after the record of it is durable.
@@ -28,6 +35,19 @@ impl DeletionObserver for AuditLog {
         let details = json!({ "keyId": key.id });
         self.service_event("DeleteKey", (&key.scope, &key.arn()), &details, Some(&answer), &[])
             .await
+    }
+}
+
+/// As for the log; and what tokens have of the key is destroyed once nobody can take that back.
+impl DeletionObserver for App {
+    async fn destroying(&self, key: &KeyRecord) -> Result<(), String> {
+        self.audit.destroying(key).await
+    }
+
+    async fn destroyed(&self, key: &KeyRecord) {
+        if let Some(external) = key.external.as_ref().filter(|it| it.cluster.is_some()) {
+            clusters::destroy((&self.service, &self.iam), key, external).await;
+        }
     }
 }
 
@@ -49,8 +69,12 @@ pub async fn destroy_due(
             tracing::error!(key = %scope.key_arn(id), %error, "cannot record the deletion, key kept");
             continue;
         }
+        let key = destruction.key().clone();
         // A key that changes meanwhile is left for later.
-        destroyed += usize::from(destruction.commit(catalog).await?);
+        if destruction.commit(catalog).await? {
+            observer.destroyed(&key).await;
+            destroyed += 1;
+        }
     }
     catalog.grants().remove_orphans().await?;
     Ok(destroyed)

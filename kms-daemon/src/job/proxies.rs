@@ -1,58 +1,81 @@
-//! Asks external key store proxies how they are, as AWS KMS does every few minutes, so that the metrics tell
-//! before a caller notices.
+//! Asks the other sides of connected custom key stores how they are, as AWS KMS does every few minutes: proxies, so
+//! that the metrics tell before a caller notices; tokens, so that they are logged in to after a start.
 
 use std::time::Duration;
 
 use host_driver::audit::DeviceReceipt;
 use uuid::Uuid;
 
+use super::clusters;
 use crate::app::App;
 use crate::proxy::Target;
 use kms_base::error::KmsError;
-use kms_keys::custom_store::{ConnectionState, CustomKeyStore};
+use kms_base::identifier::Scope;
+use kms_keys::custom_store::{Backend, CloudHsm, ConnectionState, CustomKeyStores, XksProxy};
 use kms_xks::RequestMetadata;
 
 /// The time between two health checks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(180);
 
-/// Asks the proxy of each connected store, and returns how many there are. What a proxy answers is in the
-/// metrics; a store stays connected whatever it is.
+/// Asks the other side of each connected store, and returns how many there are. What a proxy answers is in the
+/// metrics; a store stays connected whatever it is. But a password that tokens refuse would be locked in the end,
+/// so then the store has failed.
 pub(super) async fn check(app: &App) -> Result<usize, KmsError> {
-    let Some(proxies) = app.service.proxies() else { return Ok(0) };
     let mut asked = 0;
     for stores in app.service.catalog().all_custom_key_stores().await? {
         for store in &stores.stores {
-            let CustomKeyStore { id, xks_proxy, connection, .. } = store;
-            let is_connected = connection.state == ConnectionState::Connected;
+            let is_connected = store.connection.state == ConnectionState::Connected;
             if !is_connected || !app.service.regions().has(&stores.scope.region) {
                 continue;
             }
-            let request = Uuid::new_v4();
-            let mut receipts: Vec<DeviceReceipt> = Vec::new();
-            let trace = (request.into_bytes(), &mut receipts);
-            let secret = match app.iam.open_proxy_secret(id, xks_proxy, trace).await {
-                Ok(secret) => secret,
-                Err(error) => {
-                    tracing::warn!(store = id, %error, "no device opens the credential of a proxy");
-                    continue;
-                }
+            let was_asked = match &store.backend {
+                Backend::Xks(proxy) => ask_proxy(app, &stores.scope, (&store.id, proxy)).await,
+                Backend::CloudHsm(login) => ask_cluster(app, &stores, (&store.id, login)).await?,
             };
-            let target = Target {
-                store: id.clone(),
-                proxy: xks_proxy.clone(),
-                region: stores.scope.region.clone(),
-                secret,
-            };
-            let told = RequestMetadata {
-                kms_operation: "KmsHealthCheck".to_owned(),
-                kms_request_id: request.to_string(),
-                ..RequestMetadata::default()
-            };
-            // A failure is counted and logged where it happens.
-            let _ = proxies.health(&target, &told).await;
-            proxies.observe(id, xks_proxy, app.service.now());
-            asked += 1;
+            asked += usize::from(was_asked);
         }
     }
     Ok(asked)
+}
+
+async fn ask_proxy(app: &App, scope: &Scope, (id, proxy): (&str, &XksProxy)) -> bool {
+    let Some(proxies) = app.service.proxies() else { return false };
+    let request = Uuid::new_v4();
+    let mut receipts: Vec<DeviceReceipt> = Vec::new();
+    let trace = (request.into_bytes(), &mut receipts);
+    let secret = match app.iam.open_proxy_secret(id, proxy, trace).await {
+        Ok(secret) => secret,
+        Err(error) => {
+            tracing::warn!(store = id, %error, "no device opens the credential of a proxy");
+            return false;
+        }
+    };
+    let (store, region) = (id.to_owned(), scope.region.clone());
+    let target = Target { store, proxy: proxy.clone(), region, secret };
+    let told = RequestMetadata {
+        kms_operation: "KmsHealthCheck".to_owned(),
+        kms_request_id: request.to_string(),
+        ..RequestMetadata::default()
+    };
+    // A failure is counted and logged where it happens.
+    let _ = proxies.health(&target, &told).await;
+    proxies.observe(id, proxy, app.service.now());
+    true
+}
+
+async fn ask_cluster(
+    app: &App,
+    stores: &CustomKeyStores,
+    (id, login): (&str, &CloudHsm),
+) -> Result<bool, KmsError> {
+    let Some(clusters) = app.service.clusters() else { return Ok(false) };
+    let Some(target) = clusters::target(&app.iam, stores, (id, login)).await else {
+        return Ok(false);
+    };
+    if let Err(failure) = clusters.probe(&target).await {
+        tracing::error!(store = id, %failure, "a custom key store has failed");
+        clusters.forget(id);
+        clusters::fail(&app.service, &stores.scope, (id, login), failure.of_connection()).await?;
+    }
+    Ok(true)
 }

@@ -19,6 +19,7 @@ mod attestations;
 mod backups;
 mod boundaries;
 mod call;
+mod clusters;
 mod credential_report;
 mod domains;
 mod entities;
@@ -218,6 +219,10 @@ operations! {
     Strongroom RotateExternalKeyStoreCredential Writes ["Prefix"] => external_stores::rotate_credential;
     Strongroom RetireExternalKeyStoreCredential Writes ["Prefix", "AccessKeyId"] => external_stores::retire_credential;
     Strongroom DeleteExternalKeyStore Writes ["Prefix"] => external_stores::delete;
+    Strongroom RegisterCluster Writes ["AccountId", "RegionName", "Module", "Tokens[]", "TrustAnchor", "Single"] => clusters::register;
+    Strongroom ListClusters Reads ["AccountId", "RegionName"] => clusters::list;
+    Strongroom GetCluster Reads ["AccountId", "RegionName", "ClusterId"] => clusters::find;
+    Strongroom RemoveCluster Writes ["AccountId", "RegionName", "ClusterId"] => clusters::remove;
     Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;
     CloudTrail CreateTrail Writes ["Name", "S3BucketName", "S3KeyPrefix", "SnsTopicName", "IncludeGlobalServiceEvents", "IsMultiRegionTrail", "EnableLogFileValidation", "CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn", "KmsKeyId", "IsOrganizationTrail", "TagsList[]", "RecursiveLogging"] => trails::create;

@@ -75,6 +75,20 @@ impl<'b> Outer<'b> {
         Some(out)
     }
 
+    /// What names key and material of such a blob, before any other part: to be authenticated as it is, by key managers
+    /// that take it. `None` if `inner` is not a blob of a device.
+    #[must_use]
+    pub fn head(inner: &[u8]) -> Option<Vec<u8>> {
+        let inner = Blob::parse(inner).ok()?;
+        Some([&[OUTER_V1][..], &inner.key.to_bytes(), inner.material.as_bytes()].concat())
+    }
+
+    /// The same of this blob.
+    #[must_use]
+    pub fn own_head(&self) -> Vec<u8> {
+        [&[OUTER_V1][..], &self.key.to_bytes(), self.material.as_bytes()].concat()
+    }
+
     /// Whether what a proxy has decrypted is a blob of the key and material that this one names.
     #[must_use]
     pub fn holds(&self, inner: &[u8]) -> bool {

@@ -98,13 +98,21 @@ fn regions_are_stored_as_ever() {
 
 #[test]
 fn external_keys_are_stored_as_ever() {
-    let external = ExternalKey { store: "cks-1".to_owned(), id: "key.1".to_owned() };
+    let external = ExternalKey { store: "cks-1".to_owned(), id: "key.1".to_owned(), cluster: None };
     let record = KeyRecord { external: Some(external), ..record() };
     let golden =
         GOLDEN.replace(r#""AQID"}]"#, r#""AQID"}],"external":{"store":"cks-1","id":"key.1"}"#);
     assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), golden);
     assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
     assert_eq!(record.origin_name(), Some("EXTERNAL_KEY_STORE"));
+    let (store, id) = ("cks-1".to_owned(), "00ff".to_owned());
+    let external = ExternalKey { store, id, cluster: Some("cluster-abcdefghijk".to_owned()) };
+    let record = KeyRecord { external: Some(external), ..record };
+    let golden =
+        golden.replace(r#""id":"key.1"}"#, r#""id":"00ff","cluster":"cluster-abcdefghijk"}"#);
+    assert_eq!(String::from_utf8(record.encode().unwrap()).unwrap(), golden);
+    assert_eq!(KeyRecord::decode(golden.as_bytes()).unwrap(), record);
+    assert_eq!(record.origin_name(), Some("AWS_CLOUDHSM"));
 }
 
 #[test]

@@ -1,24 +1,72 @@
-//! Keys of external key stores: the second layer of encryption, which a proxy has the key of.
+//! Keys of custom key stores: the second layer of encryption, which an external key store proxy or a cluster of
+//! tokens has the key of.
 //!
-//! A device encrypts first, under the material of the KMS key; the proxy encrypts what the device made. It is
-//! decrypted in the reverse order. No plaintext leaves the device for the proxy, and nothing that the proxy
-//! says is taken for a plaintext: the device authenticates it.
+//! A device encrypts first, under the material of the KMS key; the other side encrypts what the device made. It is
+//! decrypted in the reverse order. No plaintext leaves the device for the other side, and nothing that it says is
+//! taken for a plaintext: the device authenticates it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Call;
+use crate::cluster::{self, Clusters};
 use crate::envelope::Envelope;
 use crate::iam::Iam;
 use crate::proxy::{Failure, Proxies, Target};
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::Scope;
-use kms_keys::custom_store::{ConnectionState, CustomKeyStore, CustomKeyStores, XksProxy};
+use kms_keys::custom_store::{
+    Backend, CloudHsm, ConnectionState, CustomKeyStore, CustomKeyStores, XksProxy,
+};
 use kms_keys::{ExternalKey, KeyRecord, Stored};
 use kms_model::state::KeyState;
 use kms_xks::{Outer, RequestMetadata};
 
+/// What has the other key of a key in a custom key store, connected.
+enum Connected<'a> {
+    Proxy(&'a Arc<Proxies>, Target),
+    Cluster(&'a Arc<Clusters>, cluster::Target),
+}
+
 impl<'a> Call<'a> {
+    /// The clusters of tokens, and what opens the passwords for them.
+    ///
+    /// # Errors
+    /// [`Exception::UnsupportedOperation`] if the operator has named no module.
+    pub(in crate::api) fn clusters(&self) -> Result<(&'a Arc<Clusters>, &'a Arc<Iam>), KmsError> {
+        let service = self.service;
+        service.clusters.as_ref().zip(service.identities.as_ref()).ok_or_else(|| {
+            let text = "Custom key stores of type AWS_CLOUDHSM are not supported by this service: its \
+                        operator names modules with --pkcs11-module.";
+            KmsError::new(Exception::UnsupportedOperation, text)
+        })
+    }
+
+    /// The cluster of a store, with the password opened by a device.
+    pub(in crate::api) async fn cluster_target(
+        &mut self,
+        stores: &CustomKeyStores,
+        (store, login): (&str, &CloudHsm),
+    ) -> Result<cluster::Target, KmsError> {
+        let (_, iam) = self.clusters()?;
+        let cluster = stores.cluster(&login.cluster).cloned();
+        let cluster = cluster.ok_or_else(|| cluster::Failure::NotRegistered.of_use())?;
+        let trace = (self.request.audit_tag(), &mut self.facts.receipts);
+        let secret = iam.open_password(store, login, trace).await?;
+        Ok(cluster::Target { store: store.to_owned(), cluster, login: login.clone(), secret })
+    }
+
+    /// Has a device seal the password of a store on tokens.
+    pub(in crate::api) async fn seal_password(
+        &mut self,
+        store: &str,
+        password: &str,
+    ) -> Result<kms_keys::own::Sealed, KmsError> {
+        let (_, iam) = self.clusters()?;
+        let trace = (self.request.audit_tag(), &mut self.facts.receipts);
+        iam.seal_password(store, password, trace).await
+    }
+
     /// The proxies, and what opens the secrets for them.
     ///
     /// # Errors
@@ -89,11 +137,11 @@ impl<'a> Call<'a> {
         iam.seal_proxy_secret((store, access_key_id), secret, trace).await
     }
 
-    /// Lets the proxy of a key's store encrypt what a device has encrypted in an encryption context, if the key
-    /// is in one.
+    /// Lets the other side of a key's store encrypt what a device has encrypted in an encryption context, if the
+    /// key is in one.
     ///
     /// # Errors
-    /// [`Exception::KmsInvalidState`] if the proxy does not do so, or the store is not connected.
+    /// [`Exception::KmsInvalidState`] if it does not do so, or the store is not connected.
     pub(in crate::api) async fn with_outer_layer<'b>(
         &mut self,
         key: &KeyRecord,
@@ -101,20 +149,28 @@ impl<'a> Call<'a> {
         blob: &'b [u8],
     ) -> Result<Cow<'b, [u8]>, KmsError> {
         let Some(external) = &key.external else { return Ok(Cow::Borrowed(blob)) };
-        let (proxies, target) = self.connected(key, external).await?;
-        let told = self.told(Some(key));
-        let made = proxies.encrypt(&target, &external.id, &told, (blob, context)).await;
-        let made = made.map_err(|failure| failure.of_use())?;
+        let made = match self.connected(key, external).await? {
+            Connected::Proxy(proxies, target) => {
+                let told = self.told(Some(key));
+                let made = proxies.encrypt(&target, &external.id, &told, (blob, context)).await;
+                made.map_err(|failure| failure.of_use())?
+            }
+            Connected::Cluster(clusters, target) => {
+                let made = clusters.encrypt(&target, &external.id, (blob, context)).await;
+                made.map_err(|failure| failure.of_use())?
+            }
+        };
         let outer = Outer::write(blob, &made);
         outer.map(Cow::Owned).ok_or_else(|| KmsError::internal("a device has made no blob"))
     }
 
-    /// Lets the proxy of a key's store decrypt its layer of a ciphertext, if the key is in one. What it has
+    /// Lets the other side of a key's store decrypt its layer of a ciphertext, if the key is in one. What it has
     /// decrypted is in `opened`.
     ///
     /// # Errors
-    /// [`Exception::KmsInvalidState`] if the proxy does not do so, or the store is not connected;
-    /// [`Exception::InvalidCiphertext`] if the ciphertext is not one of such a key.
+    /// [`Exception::KmsInvalidState`] if it does not do so, or the store is not connected;
+    /// [`Exception::InvalidCiphertext`] if the ciphertext is not one of such a key, and if tokens say that it is
+    /// not one of this key and context.
     pub(in crate::api) async fn without_outer_layer<'b>(
         &mut self,
         key: &KeyRecord,
@@ -124,44 +180,78 @@ impl<'a> Call<'a> {
     ) -> Result<Envelope<'b>, KmsError> {
         let Some(external) = &key.external else { return Ok(envelope) };
         let outer = envelope.outer().ok_or_else(|| KmsError::bare(Exception::InvalidCiphertext))?;
-        let (proxies, target) = self.connected(key, external).await?;
-        let told = self.told(Some(key));
-        let made = proxies.decrypt(&target, &external.id, &told, (outer, context)).await;
-        *opened = made.map_err(|failure| failure.of_use())?;
-        envelope.opened(opened).ok_or_else(|| Failure::Content.of_use())
+        *opened = match self.connected(key, external).await? {
+            Connected::Proxy(proxies, target) => {
+                let told = self.told(Some(key));
+                let made = proxies.decrypt(&target, &external.id, &told, (outer, context)).await;
+                made.map_err(|failure| failure.of_use())?
+            }
+            Connected::Cluster(clusters, target) => {
+                let made = clusters.decrypt(&target, &external.id, (outer, context)).await;
+                made.map_err(|failure| failure.of_use())?
+            }
+        };
+        envelope.opened(opened).ok_or_else(|| unfit(external))
     }
 
-    /// What a caller is told if a device refuses what a proxy has decrypted: the proxy vouches for ciphertext and
-    /// context, so it is the proxy that is wrong.
+    /// What a caller is told if a device refuses what the other side has decrypted: it vouches for ciphertext and
+    /// context, so it is what is wrong.
     pub(in crate::api) fn after_proxy(key: &KeyRecord, refusal: KmsError) -> KmsError {
-        match refusal.exception() {
-            Exception::InvalidCiphertext if key.external.is_some() => Failure::Content.of_use(),
+        match (refusal.exception(), &key.external) {
+            (Exception::InvalidCiphertext, Some(external)) => unfit(external),
             _ => refusal,
         }
     }
 
-    /// The proxy of a key's store, which has to be connected.
+    /// The other side of a key's store, which has to be connected.
     async fn connected(
         &mut self,
         key: &KeyRecord,
         external: &ExternalKey,
-    ) -> Result<(&'a Arc<Proxies>, Target), KmsError> {
+    ) -> Result<Connected<'a>, KmsError> {
         let (store, id) = (external.store.as_str(), external.id.as_str());
         self.facts.additional("customKeyStoreId", store);
-        self.facts.additional("xksKeyId", id);
-        let Ok((proxies, _)) = self.proxies() else { return Err(Failure::NotAllowed.of_use()) };
+        match &external.cluster {
+            Some(cluster) => {
+                self.facts.additional("clusterId", cluster.as_str());
+                self.facts.additional("keyHandle", id);
+            }
+            None => self.facts.additional("xksKeyId", id),
+        }
         let stores = self.stores_of(&key.scope).await?;
         let found = stores.by_id(store).filter(|store| self.is_connected(store));
         let Some(found) = found else {
-            let text = format!("The external key store {store} is not connected.");
+            let text = format!("The custom key store {store} is not connected.");
             return Err(KmsError::new(Exception::KmsInvalidState, text));
         };
-        let target = self.target((store, &found.xks_proxy), &key.scope).await?;
-        Ok((proxies, target))
+        match &found.backend {
+            Backend::Xks(proxy) => {
+                let Ok((proxies, _)) = self.proxies() else {
+                    return Err(Failure::NotAllowed.of_use());
+                };
+                let target = self.target((store, proxy), &key.scope).await?;
+                Ok(Connected::Proxy(proxies, target))
+            }
+            Backend::CloudHsm(login) => {
+                let Ok((clusters, _)) = self.clusters() else {
+                    return Err(cluster::Failure::NotAllowed.of_use());
+                };
+                let target = self.cluster_target(&stores, (store, login)).await?;
+                Ok(Connected::Cluster(clusters, target))
+            }
+        }
     }
 
     /// Whether keys of a store can be used.
     pub(in crate::api) fn is_connected(&self, store: &CustomKeyStore) -> bool {
-        store.connection.at(self.service.now()).state == ConnectionState::Connected
+        store.connection_at(self.service.now()).state == ConnectionState::Connected
+    }
+}
+
+/// The other side has returned what no device has encrypted.
+fn unfit(external: &ExternalKey) -> KmsError {
+    match external.cluster {
+        Some(_) => cluster::Failure::Content.of_use(),
+        None => Failure::Content.of_use(),
     }
 }

@@ -77,8 +77,8 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let external = match in_store {
         None => None,
         Some(store) => {
-            let kind = external::Wanted { store, xks_key_id, spec, multi_region };
-            Some(external::find(call, &home, kind).await?)
+            let wanted = external::Wanted { store, xks_key_id, spec, multi_region };
+            Some(external::find(call, &home, wanted).await?)
         }
     };
     if let Some(id) = chosen.id
@@ -116,6 +116,10 @@ pub(super) async fn run(call: &mut Call<'_>, mut input: Input) -> Result<Answer,
     let materials = match origin {
         Origin::EXTERNAL => Vec::new(),
         _ => vec![call.devices().generate_key(&home, id, spec, usage).await?],
+    };
+    let external = match external {
+        Some(place) => Some(place.key(id).await?),
+        None => None,
     };
     let state = if materials.is_empty() { KeyState::PendingImport } else { KeyState::Enabled };
     let mut key = KeyRecord {

@@ -1,23 +1,22 @@
-//! The operations of custom key stores. There are external key stores with a public endpoint, and none of
-//! AWS CloudHSM.
+//! The operations of custom key stores: external key stores with a public endpoint, and stores on clusters of
+//! PKCS#11 tokens. States and their changes are the same for both; what differs is in `proxy` and `cluster`.
 //!
 //! A store is changed as part of the record of all stores of its account and Region, guarded by the revision
-//! that was read: so names, URIs and the number of stores hold, whoever else makes one at the same time.
+//! that was read: so names, URIs, clusters and the number of stores hold, whoever else makes one at the same time.
 
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::Scope;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
-use kms_keys::custom_store::{ConnectionState, CustomKeyStore, CustomKeyStores};
+use kms_keys::custom_store::{Backend, ConnectionState, CustomKeyStore, CustomKeyStores};
 use kms_model::action;
 
 use crate::api::call::contended;
 use crate::api::model::{delete_custom_key_store, disconnect_custom_key_store};
 use crate::api::{Answer, Call};
-use crate::iam::Iam;
-use crate::proxy::Proxies;
 use kms_keys::custom_store::Connection;
 
+mod cluster;
 mod connect;
 mod create;
 mod describe;
@@ -99,16 +98,22 @@ async fn replace(
     Ok(catalog.replace_custom_key_stores(old, new).await? == Update::Applied)
 }
 
-/// Closes the connections of a store, and erases its secret from memory.
+/// Closes what is open for a store, and erases its secret from memory.
 fn forget(call: &Call<'_>, store: &CustomKeyStore) {
-    if let Ok((proxies, iam)) = call.proxies() {
-        drop_open(proxies, iam, store);
+    match &store.backend {
+        Backend::Xks(proxy) => {
+            if let Ok((proxies, iam)) = call.proxies() {
+                proxies.forget(&store.id);
+                iam.forget_proxy_secret(&store.id, proxy);
+            }
+        }
+        Backend::CloudHsm(login) => {
+            if let Ok((clusters, iam)) = call.clusters() {
+                clusters.forget(&store.id);
+                iam.forget_password(&store.id, login);
+            }
+        }
     }
-}
-
-fn drop_open(proxies: &Proxies, iam: &Iam, store: &CustomKeyStore) {
-    proxies.forget(&store.id);
-    iam.forget_proxy_secret(&store.id, &store.xks_proxy);
 }
 
 /// The refusal of what a connection state does not allow.

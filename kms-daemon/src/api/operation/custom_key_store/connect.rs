@@ -5,14 +5,20 @@ use std::sync::Arc;
 use kms_base::error::KmsError;
 use kms_keys::Catalog;
 use kms_keys::catalog::{CatalogError, Update};
-use kms_keys::custom_store::{Connection, ConnectionState, CustomKeyStore};
+use kms_keys::custom_store::{
+    Backend, Connection, ConnectionError, ConnectionState, CustomKeyStore,
+};
 use kms_model::action;
 
 use super::{find, replace, wrong_state};
 use crate::api::call::contended;
 use crate::api::model::connect_custom_key_store::Input;
 use crate::api::{Answer, Call};
+use crate::cluster::{self, Clusters};
+use crate::proxy::{Proxies, Target};
+use kms_base::clock::Timestamp;
 use kms_base::identifier::Scope;
+use kms_xks::RequestMetadata;
 
 pub(in crate::api::operation) async fn connect(
     call: &mut Call<'_>,
@@ -24,28 +30,35 @@ pub(in crate::api::operation) async fn connect(
     for _ in Call::tries() {
         let (stores, store) = find(call, &home, &id).await?;
         let now = call.service.now();
-        match store.connection.at(now).state {
+        match store.connection_at(now).state {
             ConnectionState::Connected | ConnectionState::Connecting => return Ok(Answer::empty()),
             ConnectionState::Failed => {
                 return Err(wrong_state(&id, "has failed to connect; disconnect it first"));
             }
             ConnectionState::Disconnected => {}
         }
-        let (proxies, _) = call.proxies()?;
-        let target = call.target((&store.id, &store.xks_proxy), &home).await?;
+        let other = match &store.backend {
+            Backend::Xks(proxy) => {
+                let (proxies, _) = call.proxies()?;
+                let target = call.target((&store.id, proxy), &home).await?;
+                Other::Proxy(Arc::clone(proxies), target, Box::new(call.told(None)))
+            }
+            Backend::CloudHsm(login) => {
+                let (clusters, _) = call.clusters()?;
+                let target = call.cluster_target(&stores, (&store.id, login)).await?;
+                Other::Cluster(Arc::clone(clusters), Box::new(target))
+            }
+        };
         let connecting = Connection::new(ConnectionState::Connecting, now);
         let changed = stores.with(CustomKeyStore { connection: connecting, ..store });
         if !replace(call, &stores, &changed).await? {
             continue;
         }
-        let (catalog, proxies) = (Arc::clone(call.service.catalog()), Arc::clone(proxies));
-        let (told, scope) = (call.told(None), (*home).clone());
+        let (catalog, scope) = (Arc::clone(call.service.catalog()), (*home).clone());
         tokio::spawn(async move {
-            let health = proxies.health(&target, &told).await;
-            proxies.observe(&target.store, &target.proxy, now);
-            let connection = match health {
-                Ok(_) => Connection::new(ConnectionState::Connected, now),
-                Err(failure) => Connection::failed(failure.of_connection(), now),
+            let connection = match other.connect(now).await {
+                Ok(()) => Connection::new(ConnectionState::Connected, now),
+                Err(error) => Connection::failed(error, now),
             };
             if let Err(error) = settle(&catalog, &scope, &id, (connecting, connection)).await {
                 tracing::error!(store = id, %error, "cannot store the state of a custom key store");
@@ -54,6 +67,27 @@ pub(in crate::api::operation) async fn connect(
         return Ok(Answer::empty());
     }
     Err(contended())
+}
+
+/// What a store is to be connected to.
+enum Other {
+    Proxy(Arc<Proxies>, Target, Box<RequestMetadata>),
+    Cluster(Arc<Clusters>, Box<cluster::Target>),
+}
+
+impl Other {
+    async fn connect(&self, now: Timestamp) -> Result<(), ConnectionError> {
+        match self {
+            Self::Proxy(proxies, target, told) => {
+                let health = proxies.health(target, told).await;
+                proxies.observe(&target.store, &target.proxy, now);
+                health.map(drop).map_err(|failure| failure.of_connection())
+            }
+            Self::Cluster(clusters, target) => {
+                clusters.connect(target).await.map_err(|failure| failure.of_connection())
+            }
+        }
+    }
 }
 
 /// Stores what has come of connecting a store, unless it has been disconnected meanwhile.

@@ -1,15 +1,17 @@
-//! `CreateCustomKeyStore`: an external key store. Its proxy is called before the store is there.
+//! `CreateCustomKeyStore`: an external key store, or one on a cluster. The other side is asked before the store is
+//! there.
 
 use kms_base::error::{Exception, KmsError};
 use kms_base::hex;
+use kms_base::identifier::Scope;
 use kms_keys::custom_store::{
-    Connection, ConnectionState, CustomKeyStore, CustomKeyStores, MAX_STORES, XksProxy,
+    Backend, Connection, ConnectionState, CustomKeyStore, CustomKeyStores, MAX_STORES, XksProxy,
 };
 use kms_model::action;
 use kms_model::enums::CustomKeyStoreType;
 
 use super::proxy::{check_connectivity, check_name, check_uri};
-use super::{drop_open, replace};
+use super::{cluster, replace};
 use crate::api::call::contended;
 use crate::api::checks::{invalid, required};
 use crate::api::model::create_custom_key_store::{Input, Output};
@@ -30,10 +32,16 @@ pub(in crate::api::operation) async fn create(
     let (endpoint, path) = (&input.xks_proxy_uri_endpoint, &input.xks_proxy_uri_path);
     call.facts.optional_parameter("xksProxyUriEndpoint", endpoint.as_deref());
     call.facts.optional_parameter("xksProxyUriPath", path.as_deref());
+    call.facts.optional_parameter("cloudHsmClusterId", input.cloud_hsm_cluster_id.as_deref());
     let home = call.authorize_account(action::CreateCustomKeyStore)?;
-    if kind != CustomKeyStoreType::EXTERNAL_KEY_STORE {
-        return Err(no_cluster(&input, kind));
+    match kind {
+        CustomKeyStoreType::EXTERNAL_KEY_STORE => external(call, &home, input).await,
+        CustomKeyStoreType::AWS_CLOUDHSM => cluster::create(call, &home, input).await,
     }
+}
+
+async fn external(call: &mut Call<'_>, home: &Scope, input: Input) -> Result<Answer, KmsError> {
+    let connectivity = input.xks_proxy_connectivity;
     let (proxies, iam) = call.proxies()?;
     if input.cloud_hsm_cluster_id.is_some()
         || input.key_store_password.is_some()
@@ -58,42 +66,36 @@ pub(in crate::api::operation) async fn create(
     let check = |stores: &CustomKeyStores| {
         check_name(stores, None, &name)?;
         check_uri(proxies, stores, None, (&endpoint, &path))?;
-        match stores.stores.len() < MAX_STORES {
-            true => Ok(()),
-            false => {
-                let text = format!(
-                    "There are {MAX_STORES} custom key stores in this account and Region already."
-                );
-                Err(KmsError::new(Exception::LimitExceeded, text))
-            }
-        }
+        check_room(stores)
     };
-    check(&call.stores_of(&home).await?.value)?;
+    check(&call.stores_of(home).await?.value)?;
     let id = new_id()?;
     let access_key_id = (*credential.access_key_id).to_owned();
     let secret = &credential.raw_secret_access_key;
     let secret = call.seal_secret((&id, &access_key_id), secret).await?;
     let now = call.service.now();
-    let store = CustomKeyStore {
-        id,
-        name: name.clone(),
-        created: now,
-        xks_proxy: XksProxy {
-            endpoint: endpoint.clone(),
-            path: path.clone(),
-            access_key_id,
-            secret,
-            credential_since: now,
-        },
-        connection: Connection::new(ConnectionState::Disconnected, now),
-    };
-    let target = call.target((&store.id, &store.xks_proxy), &home).await?;
+    let (endpoint, path) = (endpoint.clone(), path.clone());
+    let proxy = XksProxy { endpoint, path, access_key_id, secret, credential_since: now };
+    let target = call.target((&id, &proxy), home).await?;
     let health = proxies.health(&target, &call.told(None)).await;
     // The store is disconnected.
-    drop_open(proxies, iam, &store);
+    proxies.forget(&id);
+    iam.forget_proxy_secret(&id, &proxy);
     health.map_err(|failure| failure.of_store())?;
+    let connection = Connection::new(ConnectionState::Disconnected, now);
+    let (name, backend) = (name.clone(), Backend::Xks(proxy));
+    add(call, home, CustomKeyStore { id, name, created: now, backend, connection }, check).await
+}
+
+/// Adds a store, if `check` lets it be among those that there are.
+pub(super) async fn add(
+    call: &mut Call<'_>,
+    home: &Scope,
+    store: CustomKeyStore,
+    check: impl Fn(&CustomKeyStores) -> Result<(), KmsError>,
+) -> Result<Answer, KmsError> {
     for _ in Call::tries() {
-        let stores = call.stores_of(&home).await?;
+        let stores = call.stores_of(home).await?;
         check(&stores.value)?;
         let mut changed = stores.value.clone();
         changed.stores.push(store.clone());
@@ -105,17 +107,18 @@ pub(in crate::api::operation) async fn create(
     Err(contended())
 }
 
-/// What is said of stores of AWS CloudHSM, of which there are none here.
-fn no_cluster(input: &Input, kind: CustomKeyStoreType) -> KmsError {
-    if input.cloud_hsm_cluster_id.is_none() {
-        let kind = kind.name();
-        return invalid(format!("CloudHsmClusterId is required for type {kind}."));
+/// Checks that there may be another store.
+pub(super) fn check_room(stores: &CustomKeyStores) -> Result<(), KmsError> {
+    if stores.stores.len() < MAX_STORES {
+        return Ok(());
     }
-    let text = "There is no AWS CloudHSM cluster with this ID.";
-    KmsError::new(Exception::CloudHsmClusterNotFound, text)
+    let text =
+        format!("There are {MAX_STORES} custom key stores in this account and Region already.");
+    Err(KmsError::new(Exception::LimitExceeded, text))
 }
 
-fn new_id() -> Result<String, KmsError> {
+/// The id of a new store.
+pub(super) fn new_id() -> Result<String, KmsError> {
     let mut random = [0; ID_DIGITS.div_ceil(2)];
     getrandom::fill(&mut random).map_err(KmsError::internal)?;
     let mut digits = hex::encode(&random);

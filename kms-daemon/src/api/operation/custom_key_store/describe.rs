@@ -2,7 +2,7 @@
 
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
-use kms_keys::custom_store::CustomKeyStore;
+use kms_keys::custom_store::{Backend, CustomKeyStore, CustomKeyStores};
 use kms_model::action;
 use kms_model::enums::{CustomKeyStoreType, XksProxyConnectivityType};
 
@@ -42,27 +42,45 @@ pub(in crate::api::operation) async fn describe(
     let now = call.service.now();
     Answer::of(&Output {
         next_marker: call.next_marker("", more, last).map(Into::into),
-        custom_key_stores: Some(found.iter().map(|store| entry(store, now)).collect()),
+        custom_key_stores: Some(found.iter().map(|store| entry(&stores, store, now)).collect()),
         truncated: Some(more),
     })
 }
 
-fn entry(store: &CustomKeyStore, now: Timestamp) -> CustomKeyStoresListEntry<'_> {
-    let (proxy, connection) = (&store.xks_proxy, store.connection.at(now));
-    CustomKeyStoresListEntry {
+fn entry<'s>(
+    stores: &'s CustomKeyStores,
+    store: &'s CustomKeyStore,
+    now: Timestamp,
+) -> CustomKeyStoresListEntry<'s> {
+    let connection = store.connection_at(now);
+    let entry = CustomKeyStoresListEntry {
         custom_key_store_id: Some(store.id.as_str().into()),
         custom_key_store_name: Some(store.name.as_str().into()),
-        custom_key_store_type: Some(CustomKeyStoreType::EXTERNAL_KEY_STORE.name().into()),
         connection_state: Some(connection.state.name().into()),
         connection_error_code: connection.error.map(|error| error.name().into()),
         creation_date: Some(store.created),
-        xks_proxy_configuration: Some(XksProxyConfigurationType {
-            access_key_id: Some(proxy.access_key_id.as_str().into()),
-            connectivity: Some(XksProxyConnectivityType::PUBLIC_ENDPOINT.name().into()),
-            uri_endpoint: Some(proxy.endpoint.as_str().into()),
-            uri_path: Some(proxy.path.as_str().into()),
-            ..XksProxyConfigurationType::default()
-        }),
         ..CustomKeyStoresListEntry::default()
+    };
+    match &store.backend {
+        Backend::Xks(proxy) => CustomKeyStoresListEntry {
+            custom_key_store_type: Some(CustomKeyStoreType::EXTERNAL_KEY_STORE.name().into()),
+            xks_proxy_configuration: Some(XksProxyConfigurationType {
+                access_key_id: Some(proxy.access_key_id.as_str().into()),
+                connectivity: Some(XksProxyConnectivityType::PUBLIC_ENDPOINT.name().into()),
+                uri_endpoint: Some(proxy.endpoint.as_str().into()),
+                uri_path: Some(proxy.path.as_str().into()),
+                ..XksProxyConfigurationType::default()
+            }),
+            ..entry
+        },
+        Backend::CloudHsm(login) => {
+            let cluster = stores.cluster(&login.cluster);
+            CustomKeyStoresListEntry {
+                custom_key_store_type: Some(CustomKeyStoreType::AWS_CLOUDHSM.name().into()),
+                cloud_hsm_cluster_id: Some(login.cluster.as_str().into()),
+                trust_anchor_certificate: cluster.map(|it| it.trust_anchor.as_str().into()),
+                ..entry
+            }
+        }
     }
 }

@@ -35,10 +35,9 @@ pub(super) fn check_uri(
     id: Option<&str>,
     (endpoint, path): (&str, &str),
 ) -> Result<(), KmsError> {
-    let same = stores
-        .stores
-        .iter()
-        .find(|store| store.xks_proxy.endpoint == endpoint && store.xks_proxy.path == path);
+    let same = stores.stores.iter().find(|store| {
+        store.xks_proxy().is_some_and(|proxy| proxy.endpoint == endpoint && proxy.path == path)
+    });
     if same.is_some_and(|store| id != Some(store.id.as_str())) {
         let text = "Another custom key store of this account and Region has this proxy URI endpoint \
                     and path.";

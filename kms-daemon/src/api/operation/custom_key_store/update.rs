@@ -1,11 +1,11 @@
-//! `UpdateCustomKeyStore`: another name, another proxy, or another credential for it.
+//! `UpdateCustomKeyStore`: another name, another proxy, or another credential or password for the other side.
 
 use kms_base::error::KmsError;
-use kms_keys::custom_store::{ConnectionState, CustomKeyStore};
+use kms_keys::custom_store::{Backend, ConnectionState, CustomKeyStore, XksProxy};
 use kms_model::action;
 
 use super::proxy::{check_connectivity, check_name, check_uri};
-use super::{find, replace, wrong_state};
+use super::{cluster, find, replace, wrong_state};
 use crate::api::call::contended;
 use crate::api::checks::invalid;
 use crate::api::model::update_custom_key_store::Input;
@@ -25,47 +25,49 @@ pub(in crate::api::operation) async fn update(
     call.facts.optional_parameter("xksProxyUriPath", path.as_deref());
     let home = call.authorize_account(action::UpdateCustomKeyStore)?;
     let (stores, first) = find(call, &home, id).await?;
+    let Backend::Xks(former) = &first.backend else {
+        return cluster::update(call, &home, input).await;
+    };
     check(&input)?;
     check_state(&input, &first)?;
     if let Some(name) = new_name {
         check_name(&stores, Some(id), name)?;
     }
     let proxied = changes_proxy(&input);
-    let proposed = proposed(call, &input, &first).await?;
+    let name = new_name.unwrap_or(&first.name);
+    let proxy = proposed(call, &input, former).await?;
     if proxied {
         let (proxies, iam) = call.proxies()?;
-        let proxy = &proposed.xks_proxy;
         check_uri(proxies, &stores, Some(id), (&proxy.endpoint, &proxy.path))?;
-        let asked = ask(call, &home, &proposed).await;
-        if asked.is_err() && proxy.secret != first.xks_proxy.secret {
-            iam.forget_proxy_secret(id, proxy);
+        let asked = ask(call, &home, (id, &proxy)).await;
+        if asked.is_err() && proxy.secret != former.secret {
+            iam.forget_proxy_secret(id, &proxy);
         }
         asked?;
     }
     for _ in Call::tries() {
         let (stores, store) = find(call, &home, id).await?;
         check_state(&input, &store)?;
-        check_name(&stores, Some(id), &proposed.name)?;
+        check_name(&stores, Some(id), name)?;
         // What was proposed is of the store as it was: if somebody else has changed its proxy meanwhile, that
         // is not undone unseen.
-        if store.xks_proxy != first.xks_proxy {
+        if store.backend != first.backend {
             return Err(wrong_state(id, "has been changed meanwhile; try again"));
         }
         let name = new_name.map_or_else(|| store.name.clone(), str::to_owned);
-        let proxy = proposed.xks_proxy.clone();
-        let changed = CustomKeyStore { name, xks_proxy: proxy, ..store.clone() };
+        let changed =
+            CustomKeyStore { name, backend: Backend::Xks(proxy.clone()), ..store.clone() };
         if proxied {
             let (proxies, _) = call.proxies()?;
-            let (endpoint, path) = (&proposed.xks_proxy.endpoint, &proposed.xks_proxy.path);
-            check_uri(proxies, &stores, Some(id), (endpoint, path))?;
+            check_uri(proxies, &stores, Some(id), (&proxy.endpoint, &proxy.path))?;
         }
         if replace(call, &stores, &stores.with(changed)).await? {
             if let Ok((proxies, iam)) = call.proxies()
                 && proxied
             {
                 proxies.forget(id);
-                if store.xks_proxy.secret != proposed.xks_proxy.secret {
-                    iam.forget_proxy_secret(id, &store.xks_proxy);
+                if former.secret != proxy.secret {
+                    iam.forget_proxy_secret(id, former);
                 }
             }
             return Ok(Answer::empty());
@@ -110,17 +112,13 @@ fn check_state(input: &Input, store: &CustomKeyStore) -> Result<(), KmsError> {
     }
 }
 
-/// The store as it is to be, with a new credential sealed.
+/// The proxy as it is to be, with a new credential sealed.
 async fn proposed(
     call: &mut Call<'_>,
     input: &Input,
-    store: &CustomKeyStore,
-) -> Result<CustomKeyStore, KmsError> {
-    let mut proposed = store.clone();
-    if let Some(name) = &input.new_custom_key_store_name {
-        proposed.name.clone_from(name);
-    }
-    let proxy = &mut proposed.xks_proxy;
+    former: &XksProxy,
+) -> Result<XksProxy, KmsError> {
+    let mut proxy = former.clone();
     if let Some(endpoint) = &input.xks_proxy_uri_endpoint {
         proxy.endpoint = endpoint.to_ascii_lowercase();
     }
@@ -129,17 +127,17 @@ async fn proposed(
     }
     if let Some(credential) = &input.xks_proxy_authentication_credential {
         proxy.access_key_id = (*credential.access_key_id).to_owned();
-        let secret = &credential.raw_secret_access_key;
-        proxy.secret = call.seal_secret((&store.id, &proxy.access_key_id), secret).await?;
+        let (store, secret) = (&input.custom_key_store_id, &credential.raw_secret_access_key);
+        proxy.secret = call.seal_secret((store, &proxy.access_key_id), secret).await?;
         proxy.credential_since = call.service.now();
     }
-    Ok(proposed)
+    Ok(proxy)
 }
 
 /// Asks the proxy as it is to be how it is.
-async fn ask(call: &mut Call<'_>, home: &Scope, store: &CustomKeyStore) -> Result<(), KmsError> {
+async fn ask(call: &mut Call<'_>, home: &Scope, store: (&str, &XksProxy)) -> Result<(), KmsError> {
     let (proxies, _) = call.proxies()?;
-    let target = call.target((&store.id, &store.xks_proxy), home).await?;
+    let target = call.target(store, home).await?;
     let health = proxies.health(&target, &call.told(None)).await;
     health.map(drop).map_err(|failure| failure.of_store())
 }

@@ -1,0 +1,75 @@
+//! Clusters: PKCS#11 tokens that the operator of the daemon has registered for an account in a Region, and stores
+//! on them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::own::Sealed;
+use kms_base::clock::Timestamp;
+
+/// Most clusters of an account in a Region.
+pub const MAX_CLUSTERS: usize = 10;
+/// Most tokens of a cluster.
+pub const MAX_TOKENS: usize = 8;
+/// What the id of a cluster begins with.
+const PREFIX: &str = "cluster-";
+
+/// Tokens that all have the same keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cluster {
+    /// The id, `cluster-` and 11 characters.
+    pub id: String,
+    /// Absolute path of the module.
+    pub module: String,
+    /// The labels of the tokens, 1 to [`MAX_TOKENS`].
+    pub tokens: Vec<String>,
+    /// What `TrustAnchorCertificate` has to be, PEM.
+    pub trust_anchor: String,
+    /// Whether the operator has said that one token is enough.
+    pub single: bool,
+    /// When it was registered.
+    pub created: Timestamp,
+}
+
+/// What a custom key store on a cluster has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CloudHsm {
+    /// The id of the cluster.
+    pub cluster: String,
+    /// `KeyStorePassword`: the PIN of the user of the tokens.
+    pub password: Sealed,
+    /// Since when the password is this one.
+    pub password_since: Timestamp,
+}
+
+impl Cluster {
+    /// How many tokens have to be there to make a store or a key.
+    #[must_use]
+    pub const fn needed(&self) -> usize {
+        if self.single { 1 } else { 2 }
+    }
+}
+
+/// Whether a text has the form of the id of a cluster, as AWS CloudHSM has it.
+#[must_use]
+pub fn is_cluster_id(text: &str) -> bool {
+    let of_id = |byte: u8| byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(&byte);
+    let rest = text.strip_prefix(PREFIX);
+    rest.is_some_and(|rest| (11..=16).contains(&rest.len()) && rest.bytes().all(of_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_the_form_of_cloudhsm() {
+        assert!(is_cluster_id("cluster-abcdefghijk") && is_cluster_id("cluster-2345677ABCDEFghi"));
+        for wrong in
+            ["cluster-abcdefghij", "cluster-abcdefghij1", "cks-abcdefghijk", "cluster-", ""]
+        {
+            assert!(!is_cluster_id(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! A token, as the daemon sees it: an actor that owns the process of the module.
+//!
+//! Requests wait in a short queue. One is under way at a time, and has a limit; a process that does not answer
+//! within it is killed, and what waits is answered by the next process, or refused while none may be started yet.
+//! Nobody who goes away in the middle of a request leaves half of an answer in the pipe.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::frame;
+use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Reply, Request};
+use crate::settings::{Modules, WORKER};
+use crate::{Fault, MAX_DATA};
+
+/// Requests that may wait.
+const QUEUE: usize = 64;
+/// How much longer logins may take than uses of keys, and what makes keys.
+const SLOW: u32 = 5;
+/// The pause before the first new start, which doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Length of a tag, in bytes.
+const TAG: usize = 16;
+
+/// Where a token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The module.
+    pub module: PathBuf,
+    /// The label.
+    pub label: String,
+}
+
+/// What a token has encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The IV: the one that was given, unless the token insists on its own.
+    pub iv: [u8; 12],
+    /// As long as the plaintext.
+    pub ciphertext: Vec<u8>,
+    /// The tag.
+    pub tag: [u8; 16],
+}
+
+/// How a token does.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Requests so far.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Times that a process was started.
+    pub starts: u64,
+    /// The process that runs now, if one does.
+    pub process: Option<u32>,
+    /// Whether the last request was answered.
+    pub answers: bool,
+    /// How the last one failed that did.
+    pub last_fault: Option<Fault>,
+    /// How long the last one took.
+    pub took: Duration,
+}
+
+/// A token. When the last clone is dropped, its process ends.
+#[derive(Debug, Clone)]
+pub struct Token {
+    label: Arc<str>,
+    requests: mpsc::Sender<Job>,
+    report: Arc<Mutex<Report>>,
+    limit: Duration,
+}
+
+struct Job {
+    request: Work,
+    answer: oneshot::Sender<Answer>,
+}
+
+enum Work {
+    /// Starts a process if none runs, even if the last one ended a moment ago, and logs in.
+    Connect,
+    /// Starts a process if none runs and one may be started, and asks it.
+    Ask(Request),
+}
+
+impl Token {
+    /// A token that is logged in to with this PIN once it is used. Nothing is started yet.
+    #[must_use]
+    pub fn new(modules: &Modules, place: Place, pin: Zeroizing<String>) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let report = Arc::new(Mutex::default());
+        let label = place.label.as_str().into();
+        let actor = Actor {
+            modules: modules.clone(),
+            place,
+            pin,
+            report: Arc::clone(&report),
+            running: None,
+            not_before: None,
+            pause: FIRST_PAUSE,
+            refused: None,
+        };
+        tokio::spawn(actor.run(queue));
+        Self { label, requests, report, limit: modules.limit }
+    }
+
+    /// The label.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        lock(&self.report).clone()
+    }
+
+    /// Whether a token of this label is there, without logging in.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn look(modules: &Modules, place: &Place) -> Result<Presence, Fault> {
+        let mut running = Running::start(modules)?;
+        running.open(place, modules.limit * SLOW).await
+    }
+
+    /// Starts the process and logs in, now.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn connect(&self) -> Result<(), Fault> {
+        self.send(Work::Connect, SLOW * 2).await.map(drop)
+    }
+
+    /// Whether the token is there and the user logged in.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn probe(&self) -> Result<(), Fault> {
+        self.ask(Request::Probe, 1).await.map(drop)
+    }
+
+    /// Makes an AES-256 key.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn make(&self, key: &[u8], label: &str, extractable: bool) -> Result<(), Fault> {
+        let (key, label) = (key.to_vec(), label.to_owned());
+        self.ask(Request::MakeKey { key, label, extractable }, SLOW).await.map(drop)
+    }
+
+    /// Copies a key of this token, which is extractable yet, to another one, where it never is.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn copy_to(&self, other: &Self, key: &[u8], label: &str) -> Result<(), Fault> {
+        let Reply::Public { modulus, exponent } = other.ask(Request::Transport, SLOW).await? else {
+            return Err(Fault::Malformed);
+        };
+        let request = Request::Export { key: key.to_vec(), modulus, exponent };
+        let Reply::Bytes(wrapped) = self.ask(request, SLOW).await? else {
+            return Err(Fault::Malformed);
+        };
+        let (key, label) = (key.to_vec(), label.to_owned());
+        other.ask(Request::Import { key, label, wrapped }, SLOW).await.map(drop)
+    }
+
+    /// Makes a key not extractable. PKCS #11 has no way back.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn close(&self, key: &[u8]) -> Result<(), Fault> {
+        self.ask(Request::Close { key: key.to_vec() }, SLOW).await.map(drop)
+    }
+
+    /// Checks that a key is there and cannot be taken from the token.
+    ///
+    /// # Errors
+    /// [`Fault::NoKey`], [`Fault::WrongKey`], or another one.
+    pub async fn check(&self, key: &[u8]) -> Result<(), Fault> {
+        self.ask(Request::Check { key: key.to_vec() }, 1).await.map(drop)
+    }
+
+    /// Encrypts at most [`MAX_DATA`] bytes.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn encrypt(
+        &self,
+        key: &[u8],
+        iv: [u8; 12],
+        (plaintext, aad): (&[u8], &[u8]),
+    ) -> Result<Sealed, Fault> {
+        let (key, aad) = (key.to_vec(), aad.to_vec());
+        let plaintext = plaintext.to_vec();
+        let length = plaintext.len();
+        let request = Request::Encrypt { key, iv, aad, plaintext };
+        let Reply::Sealed { iv, mut ciphertext } = self.ask(request, 1).await? else {
+            return Err(Fault::Malformed);
+        };
+        if length > MAX_DATA || ciphertext.len() != length + TAG {
+            return Err(Fault::Malformed);
+        }
+        let tag = ciphertext.split_off(length);
+        let tag = tag.try_into().map_err(|_| Fault::Malformed)?;
+        Ok(Sealed { iv, ciphertext, tag })
+    }
+
+    /// Decrypts.
+    ///
+    /// # Errors
+    /// [`Fault::Ciphertext`] if it is not one of this key and this additional data, or another one.
+    pub async fn decrypt(&self, key: &[u8], sealed: &Sealed, aad: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (key, aad, iv) = (key.to_vec(), aad.to_vec(), sealed.iv);
+        let ciphertext = [&sealed.ciphertext[..], &sealed.tag].concat();
+        let request = Request::Decrypt { key, iv, aad, ciphertext };
+        match self.ask(request, 1).await? {
+            Reply::Bytes(plaintext) if plaintext.len() == sealed.ciphertext.len() => Ok(plaintext),
+            _ => Err(Fault::Malformed),
+        }
+    }
+
+    /// Returns 1 to [`MAX_RANDOM`] random bytes.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn random(&self, length: u16) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        if !(1..=MAX_RANDOM).contains(&length) {
+            return Err(Fault::Malformed);
+        }
+        match self.ask(Request::Random { length }, 1).await? {
+            Reply::Bytes(random) if random.len() == usize::from(length) => Ok(random.into()),
+            _ => Err(Fault::Malformed),
+        }
+    }
+
+    /// Destroys a key, which need not be there.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn destroy(&self, key: &[u8]) -> Result<(), Fault> {
+        self.ask(Request::Destroy { key: key.to_vec() }, SLOW).await.map(drop)
+    }
+
+    async fn ask(&self, request: Request, slower: u32) -> Answer {
+        self.send(Work::Ask(request), slower).await
+    }
+
+    async fn send(&self, request: Work, slower: u32) -> Answer {
+        let (answer, comes) = oneshot::channel();
+        self.requests.try_send(Job { request, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Fault::Busy,
+            mpsc::error::TrySendError::Closed(_) => Fault::Ended,
+        })?;
+        // As long as one that is under way may take, with a login before it, and then this one.
+        let whole = self.limit * slower + self.limit * SLOW;
+        match tokio::time::timeout(whole, comes).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Fault::Ended),
+            Err(_) => Err(Fault::TimedOut),
+        }
+    }
+}
+
+/// What owns the process.
+struct Actor {
+    modules: Modules,
+    place: Place,
+    pin: Zeroizing<String>,
+    report: Arc<Mutex<Report>>,
+    running: Option<Running>,
+    not_before: Option<Instant>,
+    pause: Duration,
+    /// Why the PIN is not tried again.
+    refused: Option<Fault>,
+}
+
+impl Actor {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(Job { request, answer }) = queue.recv().await {
+            // Whoever has asked has given up.
+            if answer.is_closed() {
+                continue;
+            }
+            let begin = Instant::now();
+            let made = self.serve(request).await;
+            self.note(begin.elapsed(), made.as_ref().err());
+            let _ = answer.send(made);
+        }
+    }
+
+    async fn serve(&mut self, request: Work) -> Answer {
+        let request = match request {
+            Work::Connect => {
+                self.ready(true).await?;
+                Request::Probe
+            }
+            Work::Ask(request) => {
+                self.ready(false).await?;
+                request
+            }
+        };
+        let limit = self.modules.limit * slowness(&request);
+        let Some(mut running) = self.running.take() else { return Err(Fault::Ended) };
+        let answer = running.ask(&request, limit).await;
+        match &answer {
+            Err(fault) if !fault.is_answer() => {
+                // What the module holds may be of a token that is gone, or in any state: the next process begins anew.
+                tracing::warn!(token = self.place.label, %fault, "a PKCS#11 token does not serve");
+                self.rest();
+            }
+            _ => {
+                self.running = Some(running);
+                self.pause = FIRST_PAUSE;
+            }
+        }
+        answer
+    }
+
+    /// Starts a process and logs in, unless that is done, or is not to be done again yet.
+    async fn ready(&mut self, asked: bool) -> Result<(), Fault> {
+        if self.running.as_mut().is_some_and(Running::is_alive) {
+            return Ok(());
+        }
+        self.running = None;
+        if let Some(fault) = self.refused.as_ref().filter(|_| !asked) {
+            return Err(fault.clone());
+        }
+        if self.not_before.is_some_and(|time| !asked && Instant::now() < time) {
+            return Err(Fault::Resting);
+        }
+        lock(&self.report).starts += 1;
+        match self.start(asked).await {
+            Ok(running) => {
+                (self.refused, self.not_before) = (None, None);
+                lock(&self.report).process = running.child.id();
+                self.running = Some(running);
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::warn!(token = self.place.label, %fault, "a PKCS#11 token does not open");
+                if fault.is_about_pin() {
+                    self.refused = Some(fault.clone());
+                }
+                self.rest();
+                Err(fault)
+            }
+        }
+    }
+
+    async fn start(&self, asked: bool) -> Result<Running, Fault> {
+        let limit = self.modules.limit * SLOW;
+        let mut running = Running::start(&self.modules)?;
+        running.open(&self.place, limit).await?;
+        let pin = Pin(self.pin.as_str().to_owned());
+        running.ask(&Request::Login { pin, asked }, limit).await?;
+        Ok(running)
+    }
+
+    fn rest(&mut self) {
+        self.running = None;
+        lock(&self.report).process = None;
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn note(&self, took: Duration, fault: Option<&Fault>) {
+        let mut report = lock(&self.report);
+        report.calls += 1;
+        report.took = took;
+        // That a ciphertext is wrong says nothing against the token.
+        let failed = fault.filter(|fault| **fault != Fault::Ciphertext);
+        report.failed += u64::from(failed.is_some());
+        report.answers = failed.is_none();
+        // What was not asked would hide why.
+        if let Some(fault) = failed.filter(|fault| **fault != Fault::Resting) {
+            report.last_fault = Some(fault.clone());
+        }
+    }
+}
+
+/// A process, with its pipes. It is killed when this is dropped.
+struct Running {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl Running {
+    fn start(modules: &Modules) -> Result<Self, Fault> {
+        let mut command = Command::new(&modules.program);
+        command
+            .arg(WORKER)
+            .env_clear()
+            .envs(modules.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| {
+            tracing::error!(%error, "cannot start the process for a PKCS#11 module");
+            Fault::Ended
+        })?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (input, output) = input.zip(output).ok_or(Fault::Ended)?;
+        Ok(Self { child, input, output })
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    async fn open(&mut self, place: &Place, limit: Duration) -> Result<Presence, Fault> {
+        let module = place.module.to_str().ok_or(Fault::Module)?.to_owned();
+        let request = Request::Open { module, token: place.label.clone() };
+        match self.ask(&request, limit).await? {
+            Reply::Present(presence) if presence.label == place.label => Ok(presence),
+            _ => Err(Fault::Malformed),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request, limit: Duration) -> Answer {
+        let frame = frame::encode(request).map_err(|_| Fault::Malformed)?;
+        let exchange = async {
+            let sent = frame::send(&mut self.input, &frame).await;
+            sent.map_err(|_| Fault::Ended)?;
+            let body = frame::receive(&mut self.output).await;
+            let body = body.map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => Fault::Malformed,
+                _ => Fault::Ended,
+            })?;
+            frame::decode::<Answer>(&body).map_err(|_| Fault::Malformed)?
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::TimedOut))
+    }
+}
+
+/// How much longer a request may take than a use of a key.
+const fn slowness(request: &Request) -> u32 {
+    match request {
+        Request::MakeKey { .. }
+        | Request::Transport
+        | Request::Export { .. }
+        | Request::Import { .. }
+        | Request::Close { .. }
+        | Request::Destroy { .. } => SLOW,
+        _ => 1,
+    }
+}
+
+fn lock(report: &Mutex<Report>) -> MutexGuard<'_, Report> {
+    // It is whole between any two statements.
+    report.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,199 @@
+//! Clusters of PKCS#11 tokens, registered by the root of the first account for an account in a Region: whoever runs
+//! the service decides which library is run in it, and whose login attempts are spent.
+
+use std::collections::BTreeSet;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::json;
+
+use super::call::{Call, contended, in_use, missing, tries};
+use super::domains::region;
+use crate::management::{Node, check};
+use kms_audit::event_time;
+use kms_base::error::KmsError;
+use kms_base::identifier::Scope;
+use kms_keys::Stored;
+use kms_keys::catalog::Update;
+use kms_keys::custom_store::{Cluster, CustomKeyStores, MAX_CLUSTERS, MAX_TOKENS};
+use kms_query::{Code, IamError};
+
+/// Longest label of a token, in bytes (PKCS #11 2.40, 3.2).
+const MAX_LABEL: usize = 32;
+/// Longest certificate, in characters, as in the API of AWS KMS.
+const MAX_ANCHOR: usize = 5000;
+/// Random characters of an id.
+const ID: usize = 11;
+/// What they are.
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// The kind of record, in texts.
+const CLUSTER: &str = "cluster";
+
+pub(super) async fn register(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let scope = scope(call).await?;
+    let cluster = read(call)?;
+    for _ in tries() {
+        let stores = stores(call, &scope).await?;
+        if stores.clusters.len() >= MAX_CLUSTERS {
+            let text = format!("Cannot exceed quota for ClustersPerAccount: {MAX_CLUSTERS}");
+            return Err(IamError::new(Code::LimitExceeded, text));
+        }
+        let shares = |other: &&Cluster| {
+            other.module == cluster.module
+                && other.tokens.iter().any(|token| cluster.tokens.contains(token))
+        };
+        if let Some(other) = stores.clusters.iter().find(shares) {
+            return Err(IamError::invalid(format!(
+                "A token of it is in {} already; a token is in one cluster.",
+                other.id
+            )));
+        }
+        let mut changed = stores.value.clone();
+        changed.clusters.push(cluster.clone());
+        if replace(call, &stores, &changed).await? {
+            call.element("cluster", json!({ "id": cluster.id, "tokens": cluster.tokens }));
+            return Ok(Some(Node::Members(vec![("Cluster", describe(&stores, &cluster))])));
+        }
+    }
+    Err(contended())
+}
+
+pub(super) async fn list(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let scope = scope(call).await?;
+    let stores = stores(call, &scope).await?;
+    let shown = stores.clusters.iter().map(|cluster| describe(&stores, cluster)).collect();
+    Ok(Some(Node::Members(vec![("Clusters", Node::List(shown))])))
+}
+
+pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let scope = scope(call).await?;
+    let id = call.form.required("ClusterId")?;
+    let stores = stores(call, &scope).await?;
+    let cluster = stores.cluster(id).ok_or_else(|| no_cluster(id))?;
+    Ok(Some(Node::Members(vec![("Cluster", describe(&stores, cluster))])))
+}
+
+/// A cluster that a custom key store is on cannot be removed.
+pub(super) async fn remove(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let scope = scope(call).await?;
+    let id = call.form.required("ClusterId")?;
+    for _ in tries() {
+        let stores = stores(call, &scope).await?;
+        if stores.cluster(id).is_none() {
+            return Err(no_cluster(id));
+        }
+        if stores.on_cluster(id).is_some() {
+            return Err(in_use("delete the custom key store that is on the cluster"));
+        }
+        let mut changed = stores.value.clone();
+        changed.clusters.retain(|cluster| cluster.id != id);
+        if replace(call, &stores, &changed).await? {
+            return Ok(None);
+        }
+    }
+    Err(contended())
+}
+
+/// The account and the Region that the call is about, which only the operator may name.
+async fn scope(call: &Call<'_>) -> Result<Scope, IamError> {
+    call.authorize_accounts()?;
+    let account = call.form.optional("AccountId").unwrap_or_else(|| call.account());
+    let is_there = account == call.account() || call.directory().account(account).await?.is_some();
+    match is_there {
+        true => Ok(Scope::new(account, region(call)?)),
+        false => Err(missing("account", &account.chars().take(12).collect::<String>())),
+    }
+}
+
+/// The cluster that the call describes.
+fn read(call: &Call<'_>) -> Result<Cluster, IamError> {
+    let module = call.form.required("Module")?;
+    if !call.keys.clusters().is_some_and(|clusters| clusters.allows(module)) {
+        let text = "Module is not one that kmsd runs. Whoever starts kmsd names modules with --pkcs11-module.";
+        return Err(IamError::invalid(text));
+    }
+    let tokens: Vec<String> = call.form.list("Tokens")?.into_iter().map(str::to_owned).collect();
+    check::many("Tokens", tokens.len(), MAX_TOKENS)?;
+    let is_label = |label: &String| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && label.trim() == label
+            && !label.chars().any(char::is_control)
+    };
+    if !tokens.iter().all(is_label) {
+        let text = format!("Each of Tokens is the label of a token, 1 to {MAX_LABEL} bytes.");
+        return Err(IamError::invalid(text));
+    }
+    if tokens.iter().collect::<BTreeSet<_>>().len() < tokens.len() {
+        return Err(IamError::invalid("Tokens names a token twice."));
+    }
+    let single = call.form.optional("Single") == Some("true");
+    match (tokens.len(), single) {
+        (0, _) => return Err(IamError::invalid("Tokens is required.")),
+        (1, false) => {
+            let text = "One token is a single point of failure: keys are lost with it. Name a second one, or \
+                        say that one is enough (--single).";
+            return Err(IamError::invalid(text));
+        }
+        (2.., true) => {
+            return Err(IamError::invalid("Single is for a cluster of one token."));
+        }
+        _ => {}
+    }
+    let anchor = call.form.required("TrustAnchor")?.trim();
+    let is_certificate = CertificateDer::pem_slice_iter(anchor.as_bytes()).count() == 1
+        && CertificateDer::from_pem_slice(anchor.as_bytes()).is_ok();
+    if anchor.len() > MAX_ANCHOR || !is_certificate {
+        let text =
+            format!("TrustAnchor is one certificate, PEM, of up to {MAX_ANCHOR} characters.");
+        return Err(IamError::invalid(text));
+    }
+    Ok(Cluster {
+        id: new_id()?,
+        module: module.to_owned(),
+        tokens,
+        trust_anchor: anchor.to_owned(),
+        single,
+        created: call.now(),
+    })
+}
+
+fn new_id() -> Result<String, IamError> {
+    let mut random = [0; ID];
+    getrandom::fill(&mut random).map_err(KmsError::internal)?;
+    let characters = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+    Ok(format!("cluster-{}", characters.collect::<String>()))
+}
+
+async fn stores(call: &Call<'_>, scope: &Scope) -> Result<Stored<CustomKeyStores>, IamError> {
+    let stores = call.keys.catalog().custom_key_stores(scope).await;
+    Ok(stores.map_err(KmsError::from)?)
+}
+
+async fn replace(
+    call: &Call<'_>,
+    old: &Stored<CustomKeyStores>,
+    new: &CustomKeyStores,
+) -> Result<bool, IamError> {
+    let replaced = call.keys.catalog().replace_custom_key_stores(old, new).await;
+    Ok(replaced.map_err(KmsError::from)? == Update::Applied)
+}
+
+fn no_cluster(id: &str) -> IamError {
+    missing(CLUSTER, &id.chars().take(64).collect::<String>())
+}
+
+fn describe(stores: &CustomKeyStores, cluster: &Cluster) -> Node {
+    let tokens = cluster.tokens.iter().map(|label| Node::from(label.as_str())).collect();
+    let store = stores.on_cluster(&cluster.id).map(|store| Node::from(store.id.as_str()));
+    Node::members(vec![
+        ("ClusterId", Some(Node::from(cluster.id.as_str()))),
+        ("AccountId", Some(Node::from(stores.scope.account.as_str()))),
+        ("RegionName", Some(Node::from(stores.scope.region.as_str()))),
+        ("Module", Some(Node::from(cluster.module.as_str()))),
+        ("Tokens", Some(Node::List(tokens))),
+        ("Single", Some(Node::from(if cluster.single { "true" } else { "false" }))),
+        ("CreateDate", Some(Node::from(event_time(cluster.created.into())))),
+        ("CustomKeyStoreId", store),
+        ("TrustAnchor", Some(Node::from(cluster.trust_anchor.as_str()))),
+    ])
+}
