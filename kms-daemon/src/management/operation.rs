@@ -20,6 +20,7 @@ mod backups;
 mod boundaries;
 mod call;
 mod credential_report;
+mod devices;
 mod domains;
 mod entities;
 mod events;
@@ -230,6 +231,11 @@ operations! {
     CloudTrail ListTrails Reads ["NextToken"] => trails::list;
     CloudTrail ListPublicKeys Reads ["StartTime", "EndTime", "NextToken"] => trails::public_keys;
     CloudTrail LookupEvents Reads ["LookupAttributes[]", "StartTime", "EndTime", "EventCategory", "MaxResults", "NextToken"] => events::look_up;
+    Strongroom ListDevices Reads ["RegionName"] => devices::list;
+    Strongroom DrainDevice Writes ["RegionName", "DeviceName", "Force"] => devices::drain;
+    Strongroom ResumeDevice Writes ["RegionName", "DeviceName"] => devices::resume;
+    Strongroom AddDevice Writes ["RegionName", "Endpoint"] => devices::add;
+    Strongroom RemoveDevice Writes ["RegionName", "DeviceName", "Force"] => devices::remove;
     Strongroom PrepareBackup Writes [] => backups::prepare;
     Strongroom CompleteBackup Writes ["BackupId", "Proof", "Path", "Bytes", "Sha256", "Domains"] => backups::complete;
 }

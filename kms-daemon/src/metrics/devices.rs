@@ -1,10 +1,14 @@
 //! Devices, and the key pairs that they keep in stock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use host_driver::health::{DeviceHealth, Service};
 use host_driver::pool::StockLevel;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
 
@@ -25,7 +29,10 @@ struct PairLabel {
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeviceMetrics {
     up: Family<DeviceLabel, Gauge>,
+    quarantined: Family<DeviceLabel, Gauge>,
     in_flight: Family<DeviceLabel, Gauge>,
+    p99: Family<DeviceLabel, Gauge<f64, AtomicU64>>,
+    hedged: Family<DeviceLabel, Counter>,
     key_pairs: Family<PairLabel, Gauge>,
     key_pairs_wanted: Family<PairLabel, Gauge>,
 }
@@ -38,6 +45,22 @@ impl DeviceMetrics {
             "Calls under way on the device",
             self.in_flight.clone(),
         );
+        registry.register(
+            "device_quarantined",
+            "1 if the device has done what no device in order does, and waits for a person",
+            self.quarantined.clone(),
+        );
+        registry.register_with_unit(
+            "device_latency_p99",
+            "Time from call to answer that 99 of 100 of the latest answers took less than",
+            Unit::Seconds,
+            self.p99.clone(),
+        );
+        registry.register(
+            "device_hedged_calls",
+            "Calls that were sent to another device as well, because this one was slow",
+            self.hedged.clone(),
+        );
         registry.register("key_pairs", "Key pairs of slow specs in stock", self.key_pairs.clone());
         registry.register(
             "key_pairs_wanted",
@@ -49,11 +72,26 @@ impl DeviceMetrics {
 
 impl Metrics {
     /// Sets what is known of a device.
-    pub fn device(&self, region: &str, name: &str, in_service: bool, in_flight: usize) {
-        let label = DeviceLabel { region: region.to_owned(), device: name.to_owned() };
-        self.devices.up.get_or_create(&label).set(i64::from(in_service));
-        let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
-        self.devices.in_flight.get_or_create(&label).set(in_flight);
+    pub fn device(&self, region: &str, health: &DeviceHealth) {
+        let label = DeviceLabel { region: region.to_owned(), device: health.name.clone() };
+        let DeviceMetrics { up, quarantined, in_flight, p99, hedged, .. } = &self.devices;
+        let is = |service| i64::from(health.service == service);
+        up.get_or_create(&label).set(is(Service::InService));
+        quarantined.get_or_create(&label).set(is(Service::Quarantined));
+        let count = i64::try_from(health.in_flight).unwrap_or(i64::MAX);
+        in_flight.get_or_create(&label).set(count);
+        p99.get_or_create(&label).set(health.quantiles.1.as_secs_f64());
+        hedged.get_or_create(&label).inner().store(health.hedged, Ordering::Relaxed);
+    }
+
+    /// Forgets the devices, before it is set what is known of those that there are now.
+    pub fn no_devices(&self) {
+        let DeviceMetrics { up, quarantined, in_flight, p99, hedged, .. } = &self.devices;
+        up.clear();
+        quarantined.clear();
+        in_flight.clear();
+        p99.clear();
+        hedged.clear();
     }
 
     /// Sets what is known of the stock of key pairs of one spec and purpose.
