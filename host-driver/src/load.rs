@@ -117,8 +117,13 @@ impl Meter {
     /// The device has worked on a call for so long, and it has taken the caller `took`, waiting included.
     pub(crate) fn answered(&self, class: Class, worked: Duration, took: Duration) {
         let sample = micros(worked).max(1);
-        let average =
-            |old: u64| Some(if old == 0 { sample << 4 } else { old - (old >> 4) + sample });
+        // One answer that was held up says little about the next: a device that seems slow would get no calls
+        // by which to show that it is not.
+        let average = |old: u64| {
+            let known = if old == 0 { class.assumed() } else { old >> 4 };
+            let sample = sample.min(known.saturating_mul(4).max(100));
+            Some(if old == 0 { sample << 4 } else { old - (old >> 4) + sample })
+        };
         let work = &self.work[class as usize];
         let _ = work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, average);
         lock(&self.recent[class as usize]).add(micros(took));

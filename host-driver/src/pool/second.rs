@@ -178,7 +178,7 @@ impl Shared {
         Some(usual.max(LEAST))
     }
 
-    /// A device that should answer the call before it has waited as long again.
+    /// A device where the call should wait for its turn no longer than it has waited already.
     fn idle<C: Command>(
         &self,
         call: &Call<'_, C>,
@@ -187,13 +187,15 @@ impl Shared {
     ) -> Option<(Arc<Slot>, Arc<Device>)> {
         let slots = self.slots();
         let mut others = slots.iter().filter(|slot| slot.number != not.number);
-        others.find_map(|slot| match slot.candidate(call.route.needs, call.size) {
-            Candidate::Ready(device)
-                if Duration::from_micros(slot.counters.meter.expected(call.class())) < patience =>
-            {
-                Some((Arc::clone(slot), device))
+        others.find_map(|slot| {
+            let (meter, class) = (&slot.counters.meter, call.class());
+            let wait = meter.expected(class).saturating_sub(meter.cost(class));
+            match slot.candidate(call.route.needs, call.size) {
+                Candidate::Ready(device) if Duration::from_micros(wait) < patience => {
+                    Some((Arc::clone(slot), device))
+                }
+                _ => None,
             }
-            _ => None,
         })
     }
 

@@ -28,7 +28,8 @@ impl Balancer {
     fn start(daemons: &[&Daemon]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let behind = daemons.iter().map(|daemon| daemon.address().to_owned()).collect();
+        let behind: Vec<String> =
+            daemons.iter().map(|daemon| daemon.address().to_owned()).collect();
         let behind = Arc::new(Mutex::new(behind));
         let known = Arc::clone(&behind);
         thread::spawn(move || {
