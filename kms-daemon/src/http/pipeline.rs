@@ -196,6 +196,9 @@ impl Front {
         let is_shared =
             protocol.signing() == SigningService::KMS && !protocol.is_administration(&principal);
         let admission = &self.app.admission;
+        if let Some(key) = &request.claimed_key {
+            admission.learn(key, &principal.account, principal.is_root());
+        }
         let _admitted = is_shared.then(|| admission.enter(&principal.account)).transpose()?;
         protocol.run(&self.app, principal, &content, request).await
     }

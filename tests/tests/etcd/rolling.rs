@@ -10,12 +10,12 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::{BehaviorVersion, Config, Region};
 use aws_sdk_kms::primitives::Blob;
+use hsm_tests::ctl;
 use hsm_tests::daemon::{Daemon, REGION};
 use hsm_tests::http::get;
-use hsm_tests::losses::create;
 use hsm_tests::patience::until;
 
-use super::Pair;
+use super::{BOUND, Pair};
 
 /// One address for several daemons, as a load balancer on layer 4 is: a connection goes to one that can be
 /// connected to.
@@ -62,20 +62,20 @@ fn forward(client: TcpStream, server: TcpStream) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_rolling_restart_loses_no_request() {
+#[test]
+fn a_rolling_restart_loses_no_request() {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
     let mut pair = Pair::start();
     pair.await_ready();
-    let key = create(&pair.one);
     let balancer = Balancer::start(&[&pair.one, &pair.two]);
-    let credentials = pair.one.credentials();
-    let credentials = aws_sdk_kms::config::Credentials::new(
-        credentials.id,
-        credentials.secret,
-        None,
-        None,
-        "test",
-    );
+    // Of an account in the cluster: the root of the first one is each daemon's own.
+    let file = pair.one.credentials_file();
+    let root = ["--url", pair.one.url(), "--credentials", file.to_str().expect("UTF-8")];
+    let (code, account) = ctl::run(&[&["account", "create"], &root[..]].concat());
+    assert_eq!(code, 0, "{account}");
+    let text = |member: &str| account["AccessKey"][member].as_str().expect("a text").to_owned();
+    let (id, secret) = (text("AccessKeyId"), text("SecretAccessKey"));
+    let credentials = aws_sdk_kms::config::Credentials::new(id, secret, None, None, "test");
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
@@ -86,12 +86,16 @@ async fn a_rolling_restart_loses_no_request() {
         .retry_config(RetryConfig::standard())
         .build();
     let client = Client::from_conf(config);
+    let made = runtime.block_on(client.create_key().send()).expect("a key");
+    let key = made.key_metadata.expect("metadata").key_id;
+    // What one daemon has made is known to the other one within a second.
+    std::thread::sleep(BOUND);
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let callers: Vec<_> = (0..6)
         .map(|number: u64| {
             let (client, key) = (client.clone(), key.clone());
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-            tokio::spawn(async move {
+            runtime.spawn(async move {
                 for round in 0_u64.. {
                     if stop.load(Ordering::Relaxed) {
                         break;
@@ -106,25 +110,24 @@ async fn a_rolling_restart_loses_no_request() {
             })
         })
         .collect();
-    tokio::task::block_in_place(|| {
-        for round in 0..4 {
-            let before = done.load(Ordering::Relaxed);
-            until("the clients are served", || done.load(Ordering::Relaxed) > before + 100);
-            let daemon = if round % 2 == 0 { &mut pair.one } else { &mut pair.two };
-            // It drains, and does not take long to.
-            let (status, output) = daemon.stop_and_read();
-            assert!(status.success(), "{output}");
-            assert!(!output.contains("stopping although requests are under way"), "{output}");
-            let during = done.load(Ordering::Relaxed);
-            until("the other one serves", || done.load(Ordering::Relaxed) > during + 100);
-            daemon.restart();
-            balancer.replace(round % 2, daemon);
-            until("it is ready", || get(daemon, "/readyz").status == 200);
-        }
-    });
+    let failed = || callers.iter().any(tokio::task::JoinHandle::is_finished);
+    for round in 0..4 {
+        let before = done.load(Ordering::Relaxed);
+        until("the clients are served", || done.load(Ordering::Relaxed) > before + 100 || failed());
+        let daemon = if round % 2 == 0 { &mut pair.one } else { &mut pair.two };
+        // It drains, and does not take long to.
+        let (status, output) = daemon.stop_and_read();
+        assert!(status.success(), "{output}");
+        assert!(!output.contains("stopping although requests are under way"), "{output}");
+        let during = done.load(Ordering::Relaxed);
+        until("the other one serves", || done.load(Ordering::Relaxed) > during + 100 || failed());
+        daemon.restart();
+        balancer.replace(round % 2, daemon);
+        until("it is ready", || get(daemon, "/readyz").status == 200);
+    }
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
-        caller.await.expect("no request was lost");
+        runtime.block_on(caller).expect("no request was lost");
     }
     println!("{} requests in four restarts", done.load(Ordering::Relaxed));
 }
