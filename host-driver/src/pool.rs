@@ -161,6 +161,9 @@ pub struct Pool {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// A member of the pool, and its device, which is in service.
+type Found = (Arc<Slot>, Arc<Device>);
+
 struct Shared {
     slots: RwLock<Arc<Vec<Arc<Slot>>>>,
     /// Devices that the pool had so far.
@@ -373,7 +376,7 @@ impl Shared {
         route: &Route,
         size: usize,
         asked: &[usize],
-    ) -> Result<Option<(Arc<Slot>, Arc<Device>)>, CallError> {
+    ) -> Result<Option<Found>, CallError> {
         let Route { needs, device: only, .. } = *route;
         if self.is_closed() {
             return Err(CallError::ShutDown);

@@ -183,7 +183,7 @@ fn ten_times_what_can_be_served() {
     assert!(!flood.throttled.is_empty(), "more came than can be served");
     assert!(!flood.served.is_empty(), "the flood is served as far as it goes");
     assert!(at(&mut flood.served, 99) < Duration::from_secs(5), "what gets in is served in time");
-    assert!(at(&mut flood.throttled, 50) < Duration::from_secs(1), "the rest is told at once");
+    assert!(at(&mut flood.throttled, 50) < Duration::from_secs(2), "the rest is told at once");
     // The modest account asks for a hundredth of what the flood does.
     let turned_away = other.throttled.len();
     assert!(other.served.len() > 9 * turned_away, "{} {turned_away}", other.served.len());

@@ -16,8 +16,7 @@ use hsm_protocol::{Command, ErrorCode, Opcode};
 
 use super::slot::{Candidate, Slot};
 use super::tries::may_repeat;
-use super::{Route, Shared};
-use crate::device::Device;
+use super::{Found, Route, Shared};
 use crate::error::CallError;
 use crate::load::Class;
 use crate::request::{Reply, Request};
@@ -111,11 +110,7 @@ type Told<C> = (Arc<Slot>, Result<Reply<C>, CallError>);
 
 impl Shared {
     /// Asks a device, and another one if need be. Returns whose answer it is.
-    pub(super) async fn ask<C: Command>(
-        &self,
-        call: &Call<'_, C>,
-        first: (Arc<Slot>, Arc<Device>),
-    ) -> Told<C> {
+    pub(super) async fn ask<C: Command>(&self, call: &Call<'_, C>, first: Found) -> Told<C> {
         let told = self.hedged(call, &first).await;
         match told {
             (slot, Err(error))
@@ -127,11 +122,7 @@ impl Shared {
         }
     }
 
-    async fn hedged<C: Command>(
-        &self,
-        call: &Call<'_, C>,
-        (slot, device): &(Arc<Slot>, Arc<Device>),
-    ) -> Told<C> {
+    async fn hedged<C: Command>(&self, call: &Call<'_, C>, (slot, device): &Found) -> Told<C> {
         let mut first = pin!(self.attempt(call, slot, device));
         let Some(patience) = self.patience(call, slot) else {
             return (Arc::clone(slot), first.await);
@@ -184,7 +175,7 @@ impl Shared {
         call: &Call<'_, C>,
         not: &Slot,
         patience: Duration,
-    ) -> Option<(Arc<Slot>, Arc<Device>)> {
+    ) -> Option<Found> {
         let slots = self.slots();
         let mut others = slots.iter().filter(|slot| slot.number != not.number);
         others.find_map(|slot| {
@@ -214,7 +205,7 @@ impl Shared {
     async fn second_opinion<C: Command>(
         &self,
         call: &Call<'_, C>,
-        (slot, device): &(Arc<Slot>, Arc<Device>),
+        (slot, device): &Found,
         refusal: CallError,
     ) -> Result<Reply<C>, CallError> {
         let Ok(Some((other, second))) = self.pick(call.route, call.size, &[slot.number]) else {
