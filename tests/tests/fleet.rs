@@ -129,7 +129,7 @@ fn a_device_is_drained_under_load_and_stays_drained() {
     assert!(device["KeySpecs"].as_array().is_some_and(|specs| specs.len() > 3), "{device}");
 }
 
-/// Devices behind ports, of one domain but for the last.
+/// Devices behind ports, of one domain except the last.
 struct Bench {
     plugs: Vec<Plug>,
     boards: tempfile::TempDir,

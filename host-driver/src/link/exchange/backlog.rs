@@ -73,7 +73,7 @@ impl<Q> Backlog<Q> {
         let flow = self.flows.get_mut(index)?;
         let (cost, call) = flow.calls.pop_front()?;
         self.clock = flow.start;
-        // A call that costs nothing would let its flow go on for ever.
+        // A call that costs nothing would let its flow go on forever.
         flow.start = flow.start.saturating_add(cost.max(1));
         flow.cost = flow.cost.saturating_sub(cost);
         self.leave(index, cost);
