@@ -249,7 +249,7 @@ impl Pool {
             match shared.pick(&route, size, &tries.asked)? {
                 Some(found) => {
                     let call = second::Call::<C>::new(&request, &route, size, deadline);
-                    match shared.ask(&call, found).await {
+                    match Box::pin(shared.ask(&call, found)).await {
                         (slot, Err(error)) if may_repeat::<C>(&error) => tries.failed(slot, error),
                         (_, outcome) => return outcome,
                     }

@@ -318,7 +318,7 @@ impl Readiness for DaemonStatus {
         metrics.no_devices();
         for (region, pool) in self.regions.pools() {
             for health in pool.health() {
-                metrics.device(&region, &health);
+                metrics.health(&region, &health);
             }
             for stock in pool.stock() {
                 metrics.key_pairs(&region, &stock);

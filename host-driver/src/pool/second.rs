@@ -116,7 +116,7 @@ impl Shared {
             (slot, Err(error))
                 if Arc::ptr_eq(&slot, &first.0) && self.is_doubtful(call, &error) =>
             {
-                (slot, self.second_opinion(call, &first, error).await)
+                (slot, Box::pin(self.second_opinion(call, &first, error)).await)
             }
             told => told,
         }
@@ -143,7 +143,7 @@ impl Shared {
             return (Arc::clone(slot), first.await);
         };
         slot.counters.hedged.fetch_add(1, Ordering::Relaxed);
-        let mut second = pin!(self.attempt(call, &other, &idle));
+        let mut second = Box::pin(self.attempt(call, &other, &idle));
         // If one of them fails, the other may still answer.
         match race(first.as_mut(), second.as_mut()).await {
             Either::First(Err(error)) if may_repeat::<C>(&error) => {

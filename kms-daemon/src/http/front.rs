@@ -89,7 +89,8 @@ impl Front {
     {
         if peer.pages == Pages::ExternalStores {
             let gone = Gone::default();
-            let call = async move { self.external(request, peer).await };
+            // It is large, and is not to be moved about on the stack.
+            let call = Box::pin(async move { self.external(request, peer).await });
             let call = Uncut::new(admission::asked(gone.clone(), call)).telling(gone);
             return call.await.unwrap_or_else(|_| {
                 external::refusal(&KmsError::internal("the request has panicked").into())
@@ -123,7 +124,7 @@ impl Front {
             }
             _ => {
                 let reader = self.cors.reader(&request);
-                let api = async move { self.api(request, peer).await };
+                let api = Box::pin(async move { self.api(request, peer).await });
                 let gone = Gone::default();
                 let api = Uncut::new(admission::asked(gone.clone(), api)).telling(gone);
                 let mut reply = api

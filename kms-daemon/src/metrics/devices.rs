@@ -72,14 +72,20 @@ impl DeviceMetrics {
 
 impl Metrics {
     /// Sets what is known of a device.
-    pub fn device(&self, region: &str, health: &DeviceHealth) {
+    pub fn device(&self, region: &str, name: &str, in_service: bool, in_flight: usize) {
+        let label = DeviceLabel { region: region.to_owned(), device: name.to_owned() };
+        self.devices.up.get_or_create(&label).set(i64::from(in_service));
+        let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
+        self.devices.in_flight.get_or_create(&label).set(in_flight);
+    }
+
+    /// Sets what is known of the health of a device.
+    pub fn health(&self, region: &str, health: &DeviceHealth) {
         let label = DeviceLabel { region: region.to_owned(), device: health.name.clone() };
-        let DeviceMetrics { up, quarantined, in_flight, p99, hedged, .. } = &self.devices;
-        let is = |service| i64::from(health.service == service);
-        up.get_or_create(&label).set(is(Service::InService));
-        quarantined.get_or_create(&label).set(is(Service::Quarantined));
-        let count = i64::try_from(health.in_flight).unwrap_or(i64::MAX);
-        in_flight.get_or_create(&label).set(count);
+        let DeviceMetrics { quarantined, p99, hedged, .. } = &self.devices;
+        let is = |service| health.service == service;
+        self.device(region, &health.name, is(Service::InService), health.in_flight);
+        quarantined.get_or_create(&label).set(i64::from(is(Service::Quarantined)));
         p99.get_or_create(&label).set(health.quantiles.1.as_secs_f64());
         hedged.get_or_create(&label).inner().store(health.hedged, Ordering::Relaxed);
     }

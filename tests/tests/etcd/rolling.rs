@@ -114,6 +114,7 @@ fn a_rolling_restart_loses_no_request() {
     for round in 0..4 {
         let before = done.load(Ordering::Relaxed);
         until("the clients are served", || done.load(Ordering::Relaxed) > before + 100 || failed());
+        assert!(!failed(), "{}\n{}", pair.one.output(), pair.two.output());
         let daemon = if round % 2 == 0 { &mut pair.one } else { &mut pair.two };
         // It drains, and does not take long to.
         let (status, output) = daemon.stop_and_read();
