@@ -95,6 +95,12 @@ pub trait AuditSink: Send + Sync {
         }
     }
 
+    /// The device at the line of this name has done what no device in order does, and is kept out until a
+    /// person says otherwise. Nothing by default.
+    fn quarantined(&self, line: &str, reason: &str) {
+        let _ = (line, reason);
+    }
+
     /// The last checkpoint that the device has made for this host, before anything of its chain is
     /// fetched. The signature is checked.
     ///

@@ -15,7 +15,7 @@ use hsm_protocol::{AuditTag, Command, DeviceId, ErrorCode, PROTOCOL_VERSION};
 use crate::audit::{self, AuditSink};
 use crate::error::CallError;
 use crate::host_key::HostKey;
-use crate::link::{Credit, Link, Message};
+use crate::link::{Credit, Link, Message, Term};
 use crate::request::{Answer, Reply, Request};
 use crate::session::{Handshake, SharedChain};
 use crate::transport::Connector;
@@ -217,10 +217,10 @@ impl Device {
     pub(crate) async fn send<C: Command>(
         &self,
         request: Arc<Request>,
-        deadline: Instant,
+        term: impl Into<Term>,
     ) -> Result<Answer, CallError> {
         let message = if C::ROLES.is_public() { Message::Plain } else { Message::Sealed };
-        self.link.submit(message(request), deadline).await
+        self.link.submit(message(request), term).await
     }
 
     pub(crate) fn chain(&self) -> &SharedChain {

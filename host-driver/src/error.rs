@@ -26,6 +26,9 @@ pub enum CallError {
         /// Whether the device may have executed the command.
         sent: bool,
     },
+    /// Nobody waits for the answer any more; the device was not asked.
+    #[error("whoever made the call has gone")]
+    CallerGone,
     /// The session ended, because a record was lost or damaged, or the device restarted.
     #[error("the session with the device ended ({reason}); try again")]
     SessionLost {
@@ -78,6 +81,32 @@ pub enum CallError {
         /// The one that answered.
         found: DeviceId,
     },
+    /// The device says of itself what it did not say before.
+    #[error(
+        "the {what} of the device was {before} and is {now}; if it was updated on purpose, \
+         `kmsctl device resume` takes it as it is"
+    )]
+    Changed {
+        /// What has changed.
+        what: &'static str,
+        /// What it was.
+        before: Arc<str>,
+        /// What it is.
+        now: Arc<str>,
+    },
+    /// Answers that nothing but the device can have made could not be understood, again and again.
+    #[error(
+        "{count} of its answers within a minute broke the protocol, the last one to {opcode:?}"
+    )]
+    Nonsense {
+        /// How many.
+        count: usize,
+        /// The command of the last one.
+        opcode: Opcode,
+    },
+    /// The device refused a ciphertext twice that another member of its domain opened.
+    #[error("it refused a ciphertext twice that another device of its domain has opened")]
+    Contradicted,
     /// The device has not been provisioned for this host.
     #[error(
         "the device is {0:?}, not operational; if it is halted run `kmsctl hsm reset`, else provision it"
@@ -163,6 +192,10 @@ impl CallError {
             | Self::TooLarge
             | Self::AuditChain(_)
             | Self::NoCapableDevice(_)
+            | Self::CallerGone
+            | Self::Changed { .. }
+            | Self::Nonsense { .. }
+            | Self::Contradicted
             | Self::ShutDown => false,
         }
     }
@@ -192,6 +225,35 @@ impl CallError {
             Self::AnswerLost | Self::BadAnswer(_) | Self::AuditChain(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether the device has done what no device in order does, so that it is not to be trusted with calls
+    /// until a person has looked at it.
+    pub(crate) fn is_misconduct(&self) -> bool {
+        match self {
+            Self::NotOperational(state) => *state == ModuleState::Error,
+            Self::AuditChain(_)
+            | Self::BadIdentity(_)
+            | Self::WrongDevice { .. }
+            | Self::Changed { .. }
+            | Self::Nonsense { .. }
+            | Self::Contradicted => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the device says that something in it has failed, so that it is asked for its state at once.
+    pub(crate) fn is_failure(&self) -> bool {
+        let failures = [
+            ErrorCode::SELF_TEST_FAILED,
+            ErrorCode::ENTROPY_FAILED,
+            ErrorCode::INTEGRITY_FAILED,
+            ErrorCode::PAIRWISE_FAILED,
+            ErrorCode::STORAGE_FAILED,
+            ErrorCode::STATE_DENIED,
+            ErrorCode::INTERNAL,
+        ];
+        matches!(self, Self::Refused { code, .. } if failures.contains(code))
     }
 
     /// Whether another device might do better at once.

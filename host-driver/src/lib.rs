@@ -10,6 +10,7 @@
 //! | [`device`] | typed calls to one device |
 //! | [`audit`] | each receipt is checked against the device's audit chain; nothing is skipped |
 //! | [`pool`] | calls go to a healthy device that has the algorithm, and elsewhere if it fails |
+//! | [`caller`] | on whose behalf a call is made: fair shares, and nothing for callers who are gone |
 //! | [`health`] | what each device of the pool is doing, for people and metrics |
 //! | [`provision`] | brings fresh devices into service; restartable after any interruption |
 //! | [`ceremony`] | changes of a domain: proposed, signed, handed over, followed by members that were away |
@@ -27,6 +28,7 @@
 pub mod approval;
 pub mod attest;
 pub mod audit;
+pub mod caller;
 pub mod ceremony;
 pub mod device;
 pub mod emulator;
@@ -37,6 +39,7 @@ pub mod health;
 pub mod host_key;
 pub mod key_file;
 mod link;
+mod load;
 pub mod maintenance;
 pub mod pool;
 pub mod provision;
@@ -49,6 +52,7 @@ mod testing;
 pub mod transport;
 mod wait;
 
+pub use caller::Caller;
 pub use ceremony::OperatorKey;
 pub use device::Device;
 pub use emulator::Emulator;

@@ -22,10 +22,13 @@ use crate::transport::{Receiver, Sender, Transport, TransportError};
 use crate::wait::Signal;
 
 pub(crate) use exchange::{Credit, Message};
-use exchange::{Done, Exchange, Hung, Ticket};
+use exchange::{Done, Exchange, Hung};
+pub(crate) use term::Term;
+use term::Waiter;
 
 mod answer;
 mod exchange;
+mod term;
 mod timeout;
 
 /// How late a deadline may be noticed.
@@ -50,16 +53,10 @@ struct Shared {
 }
 
 struct State {
-    exchange: Exchange<oneshot::Sender<Outcome>>,
+    exchange: Exchange<Waiter>,
     sender: Box<dyn Sender>,
     /// Why the line is down.
     down: Option<Arc<str>>,
-}
-
-impl Ticket for oneshot::Sender<Outcome> {
-    fn is_abandoned(&self) -> bool {
-        self.is_closed()
-    }
 }
 
 /// The answer to a message, when it comes.
@@ -115,8 +112,11 @@ impl Link {
 
     /// Sends a message as soon as there is credit. The outcome comes at the latest when the
     /// deadline has passed.
-    pub(crate) fn submit(&self, message: Message, deadline: Instant) -> Pending {
-        let (ticket, pending) = oneshot::channel();
+    pub(crate) fn submit(&self, message: Message, term: impl Into<Term>) -> Pending {
+        let (sender, pending) = oneshot::channel();
+        let term = term.into();
+        let deadline = term.deadline;
+        let ticket = Waiter::new(sender, term);
         self.shared.with(|state| match &state.down {
             Some(reason) => {
                 let error = CallError::LinkDown { reason: Arc::clone(reason), sent: false };
@@ -177,11 +177,11 @@ impl Shared {
         self.tell(done, lost);
     }
 
-    fn tell(&self, done: Vec<Done<oneshot::Sender<Outcome>>>, lost: bool) {
+    fn tell(&self, done: Vec<Done<Waiter>>, lost: bool) {
         let answered = !done.is_empty();
         for Done { ticket, outcome } in done {
             let unheard = match ticket {
-                Some(ticket) => ticket.send(outcome).err(),
+                Some(ticket) => ticket.tell(outcome),
                 None => Some(outcome),
             };
             if let Some(Ok(Answer { receipt: Some(receipt), .. })) = unheard

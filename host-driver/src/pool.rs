@@ -1,45 +1,56 @@
 //! A pool of devices of one domain.
 //!
 //! Any device can serve any call, because a key comes with the call as a token. A call goes to the
-//! device in service that supports the key spec and has the fewest calls under way. If a device fails,
-//! calls that may be repeated go to another one. If no device is in service, calls wait until their
+//! device in service that supports the key spec and where it should wait least, by what each device was
+//! measured to take. If a device fails, calls that may be repeated go to another one; if it is slow, they are
+//! sent to an idle one as well. If all have too much to do, calls are turned away at once. If no device is in service, calls wait until their
 //! deadline, or for only a second if there has been none for longer. Each device has a thread that
-//! connects it, probes it, and quarantines it for growing pauses while it fails.
+//! connects it, probes it, and lets it rest for growing pauses while it fails. One that does what no device
+//! in order does is quarantined until a person resumes it.
 
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::{AuditTag, Command, DeviceId, DomainId, ErrorCode};
+use hsm_protocol::{AuditTag, Command, DeviceId, DomainId, ErrorCode, Opcode};
 
 use crate::audit::AuditSink;
+use crate::caller::Caller;
 use crate::device::{self, Device};
 use crate::error::CallError;
 use crate::health::DeviceHealth;
 use crate::host_key::HostKey;
+use crate::link::Term;
+use crate::load::Class;
 use crate::request::{Reply, Request};
 use crate::transport::Connector;
 use crate::wait::block_on;
 
+use second::Spare;
 use slot::{Candidate, Lack, Slot};
 use stock::Stock;
 use tries::{Tries, may_repeat};
 use waiting::WaitingRoom;
 
 mod keeper;
+mod members;
+mod second;
 mod slot;
 mod stock;
 mod tries;
 mod waiting;
 
+pub use members::MemberError;
 pub use stock::{StockLevel, StockTargets};
 
 /// How long a call waits for a device if there has been none for long.
 const OUTAGE: Duration = Duration::from_secs(1);
+/// Waits that differ by less are alike, in microseconds.
+const SLACK: u64 = 20;
 
 /// A device to be in the pool.
 pub struct Member {
@@ -49,6 +60,17 @@ pub struct Member {
     pub connector: Arc<dyn Connector>,
     /// The device that must answer; `None` to pin the first that does, for the pool's life.
     pub expected: Option<DeviceId>,
+    /// Why it is to take no calls until a person resumes it, if it is not.
+    pub held: Option<Held>,
+}
+
+/// Why a device takes no calls until a person says otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// A person has drained it.
+    Drained,
+    /// It was quarantined, for this reason.
+    Quarantined(Arc<str>),
 }
 
 /// How the pool works.
@@ -66,6 +88,9 @@ pub struct PoolOptions {
     pub domain: Option<DomainId>,
     /// Key pairs of slow specs to keep in stock.
     pub stock: StockTargets,
+    /// Of a hundred calls that may be repeated, how many may be sent to an idle device as well because the one
+    /// that has them is slower than it mostly is; 0 for none.
+    pub hedges: u8,
 }
 
 impl Default for PoolOptions {
@@ -77,6 +102,7 @@ impl Default for PoolOptions {
             longest_pause: Duration::from_secs(10),
             domain: None,
             stock: StockTargets::default(),
+            hedges: 5,
         }
     }
 }
@@ -90,6 +116,11 @@ impl Needs {
     #[must_use]
     pub const fn and(self, spec: KeySpec) -> Self {
         Self([self.0[0], Some(spec)])
+    }
+
+    /// The first of them.
+    pub(crate) const fn first(self) -> Option<KeySpec> {
+        self.0[0]
     }
 
     /// The first of them that a device with these specs lacks.
@@ -111,7 +142,7 @@ impl From<Option<KeySpec>> for Needs {
 }
 
 /// What a call needs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Route {
     /// The key specs that the device must support.
     pub needs: Needs,
@@ -120,20 +151,28 @@ pub struct Route {
     pub device: Option<DeviceId>,
     /// When the call must have ended; `None` for the pool's own limit.
     pub deadline: Option<Instant>,
+    /// On whose behalf it is made.
+    pub caller: Caller,
 }
 
 /// A pool of devices. Dropping it ends its calls and closes its lines.
 pub struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// A member of the pool, and its device, which is in service.
+type Found = (Arc<Slot>, Arc<Device>);
+
 struct Shared {
-    slots: Vec<Arc<Slot>>,
+    slots: RwLock<Arc<Vec<Arc<Slot>>>>,
+    /// Devices that the pool had so far.
+    numbered: AtomicUsize,
     /// Where the search for the least busy device starts.
     next: AtomicUsize,
     waiting: Arc<WaitingRoom>,
     stock: Stock,
+    spare: Spare,
     key: HostKey,
     sink: Arc<dyn AuditSink>,
     domain: OnceLock<DomainId>,
@@ -153,24 +192,24 @@ impl Pool {
         options: PoolOptions,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            slots: members.into_iter().map(Slot::new).map(Arc::new).collect(),
+            slots: RwLock::default(),
+            numbered: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
             waiting: WaitingRoom::open()?,
             stock: Stock::new(options.stock),
+            spare: Spare::new(options.hedges),
             key,
             sink,
             domain: options.domain.map(OnceLock::from).unwrap_or_default(),
             options,
         });
-        let keep = |slot: &Arc<Slot>| {
-            let (shared, slot) = (Arc::clone(&shared), Arc::clone(slot));
-            thread::Builder::new()
-                .name("hsm-keeper".to_owned())
-                .spawn(move || keeper::run(&shared, &slot))
-        };
-        let mut threads = shared.slots.iter().map(keep).collect::<io::Result<Vec<_>>>()?;
-        threads.push(stock::start(Arc::clone(&shared))?);
-        Ok(Self { shared, threads })
+        let pool = Self { shared, threads: Mutex::default() };
+        for member in members {
+            pool.take_in(member)?;
+        }
+        let stock = stock::start(Arc::clone(&pool.shared))?;
+        pool.threads().push(stock);
+        Ok(pool)
     }
 
     /// Calls a device. `tag` goes into the device's audit chain if the command is audited.
@@ -204,17 +243,21 @@ impl Pool {
         let begin = Instant::now();
         let mut tries = Tries::new(shared);
         loop {
+            if route.caller.gone.is_raised() {
+                return Err(CallError::CallerGone);
+            }
             match shared.pick(&route, size, &tries.asked)? {
-                Some((index, device)) => {
-                    match shared.attempt::<C>(index, &device, &request, deadline).await {
-                        Err(error) if may_repeat::<C>(&error) => tries.failed(index, error),
-                        outcome => return outcome,
+                Some(found) => {
+                    let call = second::Call::<C>::new(&request, &route, size, deadline);
+                    match Box::pin(shared.ask(&call, found)).await {
+                        (slot, Err(error)) if may_repeat::<C>(&error) => tries.failed(slot, error),
+                        (_, outcome) => return outcome,
                     }
                 }
                 None => {
                     // A refusal is an answer; only a device that was not asked might differ.
                     let deadline = shared.shortened(deadline, begin);
-                    if Instant::now() >= deadline || tries.was_refused() {
+                    if Instant::now() >= deadline || tries.was_refused() || tries.was_overloaded() {
                         return Err(tries.into_error());
                     }
                     tries.wait(&route, size, deadline).await?;
@@ -257,8 +300,9 @@ impl Pool {
     /// The boot that a device of the pool is in; `None` if it is not in service.
     #[must_use]
     pub fn boot_of(&self, device: DeviceId) -> Option<u64> {
-        let mut slots = self.shared.slots.iter();
-        let slot = slots.find(|slot| slot.device().is_some_and(|found| found.id() == device))?;
+        let slots = self.shared.slots();
+        let slot =
+            slots.iter().find(|slot| slot.device().is_some_and(|found| found.id() == device))?;
         let chain = slot.chain.lock();
         chain.as_ref().map(|chain| chain.tip().epoch)
     }
@@ -266,14 +310,14 @@ impl Pool {
     /// What each device is doing, in the order of the members.
     #[must_use]
     pub fn health(&self) -> Vec<DeviceHealth> {
-        self.shared.slots.iter().map(|slot| slot.health()).collect()
+        self.shared.slots().iter().map(|slot| slot.health()).collect()
     }
 
     /// The devices in service now, for what is asked of each one. Keep them only for the call: a
     /// device that is held does not close its line.
     #[must_use]
     pub fn devices(&self) -> Vec<Arc<Device>> {
-        self.shared.slots.iter().filter_map(|slot| slot.device()).collect()
+        self.shared.slots().iter().filter_map(|slot| slot.device()).collect()
     }
 
     /// The domain of the pool; `None` until a device has been in service.
@@ -284,12 +328,26 @@ impl Pool {
 
     /// Ends calls, closes lines, and waits for the pool's threads: until a connection attempt
     /// that is under way gives up, at most.
-    pub fn shut_down(mut self) {
+    pub fn shut_down(self) {
         self.shared.close();
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.threads());
+        for thread in threads {
             // A thread that panicked has said so on standard error.
             let _ = thread.join();
         }
+    }
+}
+
+impl Pool {
+    /// How long a call may take, if its route does not say.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.shared.options.device.deadline
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        // The list is whole between any two statements.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -301,29 +359,37 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({} devices)", self.shared.slots.len())
+        write!(f, "Pool({} devices)", self.shared.slots().len())
     }
 }
 
 impl Shared {
-    /// The least busy device that fits `route`, takes frames of `size` bytes and is not among `asked`.
+    /// The devices, as they are now.
+    fn slots(&self) -> Arc<Vec<Arc<Slot>>> {
+        Arc::clone(&self.slots.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The device that fits `route`, takes frames of `size` bytes and is not among `asked`, where a call should
+    /// wait least.
     fn pick(
         &self,
         route: &Route,
         size: usize,
         asked: &[usize],
-    ) -> Result<Option<(usize, Arc<Device>)>, CallError> {
+    ) -> Result<Option<Found>, CallError> {
         let Route { needs, device: only, .. } = *route;
         if self.is_closed() {
             return Err(CallError::ShutDown);
         }
-        let count = self.slots.len();
+        let slots = self.slots();
+        let count = slots.len();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
+        // What only matters is which device is faster at it.
+        let class = Class::of(Opcode::Info, needs.first());
         let (mut capable, mut lacks) = (false, None);
-        let mut best: Option<(usize, usize, Arc<Device>)> = None;
+        let mut best: Option<(u64, &Arc<Slot>, Arc<Device>)> = None;
         for offset in 0..count {
-            let index = start.wrapping_add(offset) % count;
-            let Some(slot) = self.slots.get(index) else { continue };
+            let Some(slot) = slots.get(start.wrapping_add(offset) % count) else { continue };
             if only.is_some_and(|only| slot.expected() != Some(only)) {
                 continue;
             }
@@ -334,10 +400,13 @@ impl Shared {
                 Candidate::NotNow => capable = true,
                 Candidate::Ready(device) => {
                     capable = true;
-                    let load = slot.counters.in_flight();
-                    let better = best.as_ref().is_none_or(|(least, ..)| load < *least);
-                    if better && !asked.contains(&index) {
-                        best = Some((load, index, device));
+                    let meter = &slot.counters.meter;
+                    let expected = meter.expected(class);
+                    // Devices that are about as good take turns.
+                    let slack = meter.cost(class) / 4 + SLACK;
+                    let better = best.as_ref().is_none_or(|(least, ..)| expected + slack < *least);
+                    if better && !asked.contains(&slot.number) {
+                        best = Some((expected, slot, device));
                     }
                 }
             }
@@ -348,7 +417,7 @@ impl Shared {
                 Lack::Spec(spec) => CallError::NoCapableDevice(spec),
                 Lack::Room => CallError::TooLarge,
             }),
-            _ => Ok(best.map(|(_, index, device)| (index, device))),
+            _ => Ok(best.map(|(_, slot, device)| (Arc::clone(slot), device))),
         }
     }
 
@@ -356,7 +425,7 @@ impl Shared {
     /// for longer than calls wait, so that calls do not pile up.
     fn shortened(&self, deadline: Instant, begin: Instant) -> Instant {
         let long = self.options.device.deadline;
-        match self.slots.iter().all(|slot| slot.is_out_for(long)) {
+        match self.slots().iter().all(|slot| slot.is_out_for(long)) {
             true => deadline.min(begin + OUTAGE),
             false => deadline,
         }
@@ -364,28 +433,35 @@ impl Shared {
 
     async fn attempt<C: Command>(
         &self,
-        index: usize,
+        call: &second::Call<'_, C>,
+        slot: &Slot,
         device: &Device,
-        request: &Arc<Request>,
-        deadline: Instant,
     ) -> Result<Reply<C>, CallError> {
-        let Some(slot) = self.slots.get(index) else { return Err(CallError::ShutDown) };
-        let under_way = slot.counters.begin();
+        let meter = &slot.counters.meter;
+        let class = call.class();
+        let load = Some(meter.begin(class));
+        let caller = call.route.caller.clone();
+        let term = Term { deadline: call.deadline, caller, load };
         let start = Instant::now();
-        let answer = device.send::<C>(Arc::clone(request), deadline).await;
+        let answer = device.send::<C>(Arc::clone(call.request), term).await;
+        if let Ok(answer) = &answer {
+            meter.answered(class, answer.worked, start.elapsed());
+        }
         let reply = answer.and_then(Reply::from_answer);
         slot.counters.end(reply.as_ref().err(), start.elapsed());
-        if matches!(reply, Err(CallError::Refused { code: ErrorCode::AUDIT_FULL, .. })) {
-            slot.say_full();
+        match &reply {
+            Err(CallError::Refused { code: ErrorCode::AUDIT_FULL, .. }) => slot.say_full(),
+            Err(CallError::BadAnswer(opcode)) => slot.heard_nonsense(*opcode),
+            Err(error @ CallError::AuditChain(_)) => slot.found(error.clone()),
+            Err(error) if error.is_failure() => slot.suspect(),
+            _ => {}
         }
-        drop(under_way);
         reply
     }
 
     /// Hands the receipt of an attempt that no caller sees to the audit sink.
-    fn forget(&self, index: usize, error: CallError) {
+    fn forget(&self, slot: &Slot, error: CallError) {
         if let CallError::Refused { receipt: Some(receipt), .. } = error
-            && let Some(slot) = self.slots.get(index)
             && let Some(chain) = slot.chain.lock().as_mut()
         {
             chain.keep_orphan(*receipt);
@@ -394,7 +470,8 @@ impl Shared {
     }
 
     fn unavailable(&self) -> CallError {
-        let complaints: Vec<String> = self.slots.iter().map(|slot| slot.complaint()).collect();
+        let slots = self.slots();
+        let complaints: Vec<String> = slots.iter().map(|slot| slot.complaint()).collect();
         let reason = match complaints.as_slice() {
             [] => "the pool has none; configure one".to_owned(),
             complaints => complaints.join("; "),
@@ -415,7 +492,7 @@ impl Shared {
     fn close(&self) {
         self.waiting.close();
         self.stock.wake();
-        for slot in &self.slots {
+        for slot in &*self.slots() {
             slot.close();
             slot.signal.raise();
         }

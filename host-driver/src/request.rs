@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use hsm_protocol::audit::{Note, RequestDigest, request_digest};
 use hsm_protocol::channel::RECORD_OVERHEAD;
@@ -87,6 +88,8 @@ pub(crate) struct Answer {
     pub(crate) head: ResponseHead,
     pub(crate) receipt: Option<DeviceReceipt>,
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// How long the device has worked on it; zero if that is not known.
+    pub(crate) worked: Duration,
 }
 
 /// The device's answer to `C`. Its bytes are zeroised on drop.
@@ -101,7 +104,7 @@ pub struct Reply<C> {
 impl<C: Command> Reply<C> {
     /// Separates success from refusal.
     pub(crate) fn from_answer(answer: Answer) -> Result<Self, CallError> {
-        let Answer { head, receipt, body } = answer;
+        let Answer { head, receipt, body, .. } = answer;
         match head.status {
             Some(code) => {
                 let receipt = receipt.map(Box::new);

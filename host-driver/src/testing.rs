@@ -1,8 +1,8 @@
 //! A device for this crate's own tests: the real frames, channel and audit rule of
 //! `hsm-protocol`, with behaviour that a real device cannot be made to show on demand.
 //!
-//! Its only crypto command is `Random`, which repeats the audit tag, so a test can check that a
-//! caller got the response to its own request. The key pairs that it finds are names.
+//! Its crypto commands are `Random`, which repeats the audit tag, so a test can check that a caller got the
+//! response to its own request, and `Decrypt`, whose plaintext is the ciphertext. The key pairs that it finds are names.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,13 +18,16 @@ use hsm_protocol::channel::{
     AdmissionKey, Challenge, Keys, MESSAGE_1_SIZE, MessageHash, Responder, Welcome,
 };
 use hsm_protocol::command::audit::{AuditEntries, AuditHead, AuditPage, SignedHead};
+use hsm_protocol::command::cipher::{Decrypt, Plaintext};
 use hsm_protocol::command::decode;
 use hsm_protocol::command::domain::{DomainStatus, DomainSummary};
 use hsm_protocol::command::firmware::UpdateProgress;
 use hsm_protocol::command::key::{PrepareKeyPair, PreparedKeyPair};
 use hsm_protocol::command::random::{Random, RandomBytes};
 use hsm_protocol::command::session::SessionState;
-use hsm_protocol::command::system::{AdmissionChallenge, DeviceInfo, ModuleStatus, ResetReport};
+use hsm_protocol::command::system::{
+    AdmissionChallenge, DeviceInfo, ModuleStatus, ResetReport, SelfTestReport,
+};
 use hsm_protocol::curve::{KeyPair, Portable};
 use hsm_protocol::domain::{DeviceKind, Kind};
 use hsm_protocol::frame::{self, Decoder, Frame, FrameKind, Header, MAX_ENCODED, MAX_PAYLOAD};
@@ -77,6 +80,14 @@ pub(crate) struct FakeDevice {
     /// Executes the next audited command, then loses the connection instead of answering.
     pub(crate) lose_next_answer: AtomicBool,
     pub(crate) executed: AtomicU64,
+    /// Ciphertexts that it refuses although they are right.
+    pub(crate) refusals: AtomicU64,
+    /// Answers that say nothing that can be understood.
+    pub(crate) nonsense: AtomicU64,
+    /// The next receipt does not continue the chain.
+    pub(crate) break_chain: AtomicBool,
+    /// What it says its firmware is.
+    pub(crate) firmware: Mutex<&'static str>,
     /// How often it is asked for a key pair until it has found one; 0: never, an old firmware.
     pub(crate) questions_per_pair: AtomicU64,
     pub(crate) pair_questions: AtomicU64,
@@ -135,6 +146,10 @@ impl FakeDevice {
             delay_us: AtomicU64::new(0),
             lose_next_answer: AtomicBool::new(false),
             executed: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+            nonsense: AtomicU64::new(0),
+            break_chain: AtomicBool::new(false),
+            firmware: Mutex::new("0.0.0"),
             questions_per_pair: AtomicU64::new(3),
             pair_questions: AtomicU64::new(0),
         };
@@ -260,7 +275,7 @@ impl FakeDevice {
         let body = match head.opcode {
             Opcode::Info => encode(&DeviceInfo {
                 protocol: PROTOCOL_VERSION,
-                firmware: "0.0.0",
+                firmware: *self.firmware.lock().unwrap(),
                 board: "fake",
                 identity: self.identity,
                 window: self.window,
@@ -338,6 +353,14 @@ impl FakeDevice {
         if head.note.is_some() && self.lose_next_answer.swap(false, Ordering::SeqCst) {
             return Ok((0, None));
         }
+        let receipt = receipt.map(|receipt| match self.break_chain.swap(false, Ordering::SeqCst) {
+            true => Receipt { head: Head::genesis(&DeviceId([9; 16]), 7), ..receipt },
+            false => receipt,
+        });
+        let answer = match head.note.is_some() && take_one(&self.nonsense) {
+            true => Ok(Vec::new()),
+            false => answer,
+        };
         let response = respond(head.id, answer, receipt);
         let mut buffer = vec![0; MAX_PAYLOAD];
         buffer[..response.len()].copy_from_slice(&response);
@@ -382,6 +405,14 @@ impl FakeDevice {
                 let tag = head.note.unwrap().tag.0;
                 let bytes: Vec<u8> = tag.into_iter().cycle().take(length.into()).collect();
                 encode(&RandomBytes { bytes: Bytes(&bytes) })
+            }
+            Opcode::SelfTest => encode(&SelfTestReport { tests: 1, duration_us: 1 }),
+            Opcode::Decrypt => {
+                let Decrypt { blob, .. } = decode(body)?;
+                if blob.0.is_empty() || take_one(&self.refusals) {
+                    return Err(ErrorCode::CIPHERTEXT_INVALID);
+                }
+                encode(&Plaintext { plaintext: blob })
             }
             Opcode::BeginUpdate | Opcode::WriteImage => {
                 let [received, length] = self.update.each_ref().map(|it| it.load(Ordering::SeqCst));
@@ -452,6 +483,12 @@ impl State {
         self.heads.push(head);
         Receipt { epoch: self.epoch, index, subject, head }
     }
+}
+
+/// Takes one of a number; whether there was one.
+fn take_one(number: &AtomicU64) -> bool {
+    let less = |left: u64| left.checked_sub(1);
+    number.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
 }
 
 fn sign(key: &SigningKey, message: &[u8]) -> Signature {

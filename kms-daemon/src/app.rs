@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::admission::Admission;
 use crate::api::{Answer, Service};
 use crate::iam::Iam;
 use crate::management::Management;
@@ -39,6 +40,8 @@ pub struct App {
     pub verifier: Verifier,
     /// Takes the records.
     pub audit: Arc<AuditLog>,
+    /// Who gets in when more comes than can be served.
+    pub admission: Admission,
     /// Counts.
     pub metrics: Metrics,
     /// The Region of requests that name none.

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admission::Admission;
 use crate::api::Service;
 use crate::app::App;
 use crate::cluster::Clusters;
@@ -279,6 +280,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     metrics.add(|registry| scrub.register(registry));
     let management = Management::new(Arc::clone(&iam))
         .with_snapshots(Arc::clone(&snapshots))
+        .with_fleet(Arc::clone(&fleet))
         .with_trails(Arc::clone(&trails));
     let app = Arc::new(App {
         service: service.with_authorization(metrics.authorization()),
@@ -286,6 +288,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         iam,
         verifier,
         audit: Arc::clone(&audit),
+        admission: Admission::default(),
         metrics,
         region: config.region.clone(),
         account: config.account.clone(),

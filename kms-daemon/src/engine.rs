@@ -10,6 +10,7 @@ use host_driver::{CallError, Pool, Reply};
 use hsm_protocol::command::{key, random};
 use hsm_protocol::{AuditTag, Bytes, Command};
 
+use crate::admission::on_behalf;
 use crate::envelope::Envelope;
 use crate::policy::{Authorized, AuthorizedAccount};
 use host_driver::audit::DeviceReceipt;
@@ -143,7 +144,8 @@ impl Devices<'_> {
         command: &C,
         needs: impl Into<Needs>,
     ) -> Result<Reply<C>, CallError> {
-        let route = Route { needs: needs.into(), ..Route::default() };
+        let (caller, deadline) = on_behalf(self.pool.limit());
+        let route = Route { needs: needs.into(), deadline, caller, ..Route::default() };
         let answer = self.pool.call_with(command, self.tag, route).await;
         self.note(&answer);
         answer

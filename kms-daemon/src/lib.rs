@@ -5,6 +5,7 @@
 //! leaves only when its record is durable in [`kms_audit`]. A module imports only modules below it:
 //! `docs/architecture.md` has the map, and `cargo xtask circles` holds it.
 
+pub mod admission;
 pub mod api;
 pub mod app;
 pub mod cluster;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::iam::Iam;
 use crate::trail::Trails;
 use kms_installation::backup::Snapshots;
+use kms_installation::devices::Fleet;
 
 pub(crate) mod answer;
 mod check;
@@ -28,19 +29,28 @@ pub struct Management {
     snapshots: Option<Arc<Snapshots>>,
     /// The trails; `None` where there is no log.
     trails: Option<Arc<Trails>>,
+    /// The devices; `None` where there are none to administer.
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl Management {
     /// The operations on these identities.
     #[must_use]
     pub fn new(iam: Arc<Iam>) -> Self {
-        Self { iam, jobs: Jobs::default(), snapshots: None, trails: None }
+        Self { iam, jobs: Jobs::default(), snapshots: None, trails: None, fleet: None }
     }
 
     /// The same, for an installation that can be backed up.
     #[must_use]
     pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Self {
         self.snapshots = Some(snapshots);
+        self
+    }
+
+    /// The same, for an installation with these devices.
+    #[must_use]
+    pub fn with_fleet(mut self, fleet: Arc<Fleet>) -> Self {
+        self.fleet = Some(fleet);
         self
     }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use host_driver::pool::StockLevel;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -25,11 +24,13 @@ use kms_installation::tls::Served;
 use kms_keys::Counted;
 
 mod connections;
+mod devices;
 mod process;
 mod refusals;
 mod text;
 
 pub use self::connections::ConnectionMetrics;
+use self::devices::DeviceMetrics;
 use self::process::Process;
 use self::refusals::Lines;
 pub use self::refusals::Refusal;
@@ -55,12 +56,6 @@ struct JobResult {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OperationLabel {
     operation: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeviceLabel {
-    region: String,
-    device: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,13 +91,6 @@ struct RegionLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TrailLabel {
     trail: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PairLabel {
-    region: String,
-    spec: &'static str,
-    purpose: &'static str,
 }
 
 /// Times that something took; clones count together.
@@ -160,10 +148,7 @@ pub struct Metrics {
     process: Process,
     disk_free: Gauge,
     disk_until_reserve: Gauge,
-    device_up: Family<DeviceLabel, Gauge>,
-    device_in_flight: Family<DeviceLabel, Gauge>,
-    key_pairs: Family<PairLabel, Gauge>,
-    key_pairs_wanted: Family<PairLabel, Gauge>,
+    devices: DeviceMetrics,
 }
 
 impl Default for Metrics {
@@ -213,10 +198,7 @@ impl Metrics {
             process: Process::default(),
             disk_free: Gauge::default(),
             disk_until_reserve: Gauge::default(),
-            device_up: Family::default(),
-            device_in_flight: Family::default(),
-            key_pairs: Family::default(),
-            key_pairs_wanted: Family::default(),
+            devices: DeviceMetrics::default(),
         };
         metrics.connections.begin();
         metrics.register();
@@ -419,18 +401,7 @@ impl Metrics {
             Unit::Bytes,
             self.disk_until_reserve.clone(),
         );
-        registry.register("device_up", "1 if the device is in service", self.device_up.clone());
-        registry.register(
-            "device_in_flight",
-            "Calls under way on the device",
-            self.device_in_flight.clone(),
-        );
-        registry.register("key_pairs", "Key pairs of slow specs in stock", self.key_pairs.clone());
-        registry.register(
-            "key_pairs_wanted",
-            "Requests that wait for a key pair",
-            self.key_pairs_wanted.clone(),
-        );
+        self.devices.register(registry);
     }
 
     /// Counts a finished request. Unknown operations share one label, so that clients cannot
@@ -529,24 +500,6 @@ impl Metrics {
     #[must_use]
     pub fn authorization(&self) -> Times {
         self.authorization.clone()
-    }
-
-    /// Sets what is known of a device.
-    pub fn device(&self, region: &str, name: &str, in_service: bool, in_flight: usize) {
-        let label = DeviceLabel { region: region.to_owned(), device: name.to_owned() };
-        self.device_up.get_or_create(&label).set(i64::from(in_service));
-        let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
-        self.device_in_flight.get_or_create(&label).set(in_flight);
-    }
-
-    /// Sets what is known of the stock of key pairs of one spec and purpose.
-    pub fn key_pairs(&self, region: &str, stock: &StockLevel) {
-        let count = |value| i64::try_from(value).unwrap_or(i64::MAX);
-        let spec = stock.spec.aws_name().unwrap_or_default();
-        let purpose = stock.purpose.name().unwrap_or_default();
-        let label = PairLabel { region: region.to_owned(), spec, purpose };
-        self.key_pairs.get_or_create(&label).set(count(stock.level));
-        self.key_pairs_wanted.get_or_create(&label).set(count(stock.waiting));
     }
 
     /// The page that Prometheus scrapes.

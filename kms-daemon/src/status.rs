@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use host_driver::health::Service;
 use hsm_protocol::domain::Kind;
 use serde_json::Value;
 
@@ -271,6 +270,18 @@ impl DaemonStatus {
         let out = devices.iter().filter(|device| !device.in_service).map(|device| {
             let DeviceReport { region, name, state, last_error, .. } = device;
             let error = last_error.as_deref().unwrap_or("no error yet");
+            if let Some(reason) = &device.quarantined {
+                return format!(
+                    "{name} of {region} is QUARANTINED and takes no calls: {reason}; look at it, then \
+                     `kmsctl device resume {name} --region {region}`"
+                );
+            }
+            if device.drained {
+                return format!(
+                    "{name} of {region} is {state}, as was asked for; `kmsctl device resume {name} --region \
+                     {region}` brings it back"
+                );
+            }
             format!("{name} of {region} is not in service ({state}): {error}")
         });
         let retired = self.fleet.iter().flat_map(|fleet| fleet.retired());
@@ -337,10 +348,10 @@ impl Readiness for DaemonStatus {
     }
 
     fn observe(&self, metrics: &Metrics) -> bool {
+        metrics.no_devices();
         for (region, pool) in self.regions.pools() {
             for health in pool.health() {
-                let in_service = health.service == Service::InService;
-                metrics.device(&region, &health.name, in_service, health.in_flight);
+                metrics.health(&region, &health);
             }
             for stock in pool.stock() {
                 metrics.key_pairs(&region, &stock);

@@ -77,9 +77,12 @@ impl Proxied<'_> {
             health_status: match device.service {
                 DeviceState::InService => HealthStatus::Active,
                 DeviceState::Starting | DeviceState::Recovering => HealthStatus::Degraded,
-                DeviceState::Quarantined | DeviceState::NotProvisioned(_) => {
-                    HealthStatus::Unavailable
-                }
+                DeviceState::Resting
+                | DeviceState::Unreachable
+                | DeviceState::Draining
+                | DeviceState::Drained
+                | DeviceState::Quarantined
+                | DeviceState::NotProvisioned(_) => HealthStatus::Unavailable,
             },
         };
         let members = engine.pool().health().into_iter().map(member).collect();

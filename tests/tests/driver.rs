@@ -124,6 +124,7 @@ impl Rig {
             name: "qemu".to_owned(),
             connector: Arc::clone(emulator) as _,
             expected: None,
+            held: None,
         };
         let account = Arc::new(Account::default());
         let options = PoolOptions {

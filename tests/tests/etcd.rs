@@ -17,6 +17,9 @@ use hsm_tests::people::told;
 use kms_store::etcd::testing::EtcdCluster;
 use serde_json::{Value, json};
 
+#[path = "etcd/rolling.rs"]
+mod rolling;
+
 /// What was acknowledged that long ago counts at every daemon.
 const BOUND: Duration = Duration::from_secs(1);
 /// Changes whose way to the other daemon is measured.

@@ -1,5 +1,7 @@
 //! Answers read against the questions they belong to.
 
+use std::time::Duration;
+
 use hsm_protocol::Opcode;
 use hsm_protocol::request::ResponseHead;
 use zeroize::Zeroizing;
@@ -21,7 +23,8 @@ pub(super) struct Question {
 pub(super) fn plain(question: &Question, payload: &[u8]) -> Result<Answer, CallError> {
     match ResponseHead::split(payload) {
         Ok((head, body)) if head.id == question.id => {
-            Ok(Answer { head, receipt: None, body: Zeroizing::new(body.to_vec()) })
+            let body = Zeroizing::new(body.to_vec());
+            Ok(Answer { head, receipt: None, body, worked: Duration::ZERO })
         }
         _ => Err(CallError::BadAnswer(question.opcode)),
     }
@@ -50,5 +53,5 @@ pub(super) fn sealed(
     if head.id != question.id {
         return Err(bad());
     }
-    Ok(Answer { head, receipt, body: Zeroizing::new(body.to_vec()) })
+    Ok(Answer { head, receipt, body: Zeroizing::new(body.to_vec()), worked: Duration::ZERO })
 }

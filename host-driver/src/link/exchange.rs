@@ -14,14 +14,15 @@ use hsm_protocol::{ErrorCode, Opcode};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::CallError;
+use crate::load::Load;
 use crate::request::{Answer, Request};
 use crate::session::{Asked, Session};
 
 use super::answer::{self, Question};
 use super::timeout;
+use backlog::Backlog;
 
-/// Calls that wait for credit; one more is refused.
-const MAX_BACKLOG: usize = 4096;
+mod backlog;
 
 /// What a caller wants sent.
 #[derive(Debug)]
@@ -38,6 +39,21 @@ pub(crate) enum Message {
 pub(crate) trait Ticket {
     /// Nobody waits any more.
     fn is_abandoned(&self) -> bool;
+
+    /// Whose share of the device it is.
+    fn flow(&self) -> u64 {
+        0
+    }
+
+    /// What the call should take the device, in microseconds.
+    fn cost(&self) -> u64 {
+        0
+    }
+
+    /// What it counts until the device has answered it, even if its caller is told before.
+    fn take_load(&mut self) -> Option<Load> {
+        None
+    }
 }
 
 /// A finished call.
@@ -74,7 +90,7 @@ pub(crate) struct Exchange<T> {
     in_flight_bytes: usize,
     /// Since when the oldest request is the oldest: the device works on it.
     oldest_since: Instant,
-    backlog: VecDeque<Queued<T>>,
+    backlog: Backlog<Queued<T>>,
     next_sequence: u32,
     next_id: u16,
     /// Where requests are put together and sealed.
@@ -89,6 +105,16 @@ struct Queued<T> {
     deadline: Instant,
 }
 
+impl<T: Ticket> Queued<T> {
+    /// Why it is not worth sending any more, if it is not.
+    fn over(&self, now: Instant) -> Option<CallError> {
+        if self.ticket.is_abandoned() {
+            return Some(CallError::CallerGone);
+        }
+        (self.deadline <= now).then_some(CallError::DeadlineExceeded { sent: false })
+    }
+}
+
 struct InFlight<T> {
     reply: FrameKind,
     session: u16,
@@ -97,6 +123,8 @@ struct InFlight<T> {
     bytes: usize,
     deadline: Instant,
     ticket: Option<T>,
+    /// Dropped when the device has answered.
+    load: Option<Load>,
 }
 
 impl<T: Ticket> Exchange<T> {
@@ -110,7 +138,7 @@ impl<T: Ticket> Exchange<T> {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             oldest_since: now,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             next_sequence: first_sequence,
             next_id: 0,
             scratch: Zeroizing::new(vec![0; MAX_PAYLOAD]),
@@ -149,10 +177,10 @@ impl<T: Ticket> Exchange<T> {
 
     /// Sends a message as soon as there is credit.
     pub(crate) fn submit(&mut self, message: Message, ticket: T, deadline: Instant, now: Instant) {
-        if self.backlog.len() >= MAX_BACKLOG {
-            return self.finish(Some(ticket), Err(CallError::Overloaded));
+        let (flow, cost) = (ticket.flow(), ticket.cost());
+        for refused in self.backlog.push(flow, cost, Queued { message, ticket, deadline }) {
+            self.finish(Some(refused.ticket), Err(CallError::Overloaded));
         }
-        self.backlog.push_back(Queued { message, ticket, deadline });
         self.pump(now);
     }
 
@@ -174,10 +202,16 @@ impl<T: Ticket> Exchange<T> {
                 self.finish(call.ticket, Err(CallError::AnswerLost));
             }
         }
-        let Some(call) = self.pop_oldest(now) else { return };
+        let worked = now.saturating_duration_since(self.oldest_since);
+        let Some(mut call) = self.pop_oldest(now) else { return };
+        if let Some(load) = call.load.take() {
+            load.answered();
+        }
         match header.kind {
             FrameKind::LinkError => self.refused(call, payload),
-            FrameKind::SealedResponse => self.sealed_response(call, header.sequence, payload),
+            FrameKind::SealedResponse => {
+                self.sealed_response(call, (header.sequence, worked), payload);
+            }
             FrameKind::PlainResponse => {
                 let answer = answer::plain(&call.question, payload);
                 self.finish(call.ticket, answer);
@@ -186,7 +220,7 @@ impl<T: Ticket> Exchange<T> {
                 let id = call.question.id;
                 let head = ResponseHead { id, status: None, receipt: None, approved: true };
                 let body = Zeroizing::new(payload.to_vec());
-                self.finish(call.ticket, Ok(Answer { head, receipt: None, body }));
+                self.finish(call.ticket, Ok(Answer { head, receipt: None, body, worked }));
             }
         }
         payload.zeroize();
@@ -207,14 +241,11 @@ impl<T: Ticket> Exchange<T> {
                 }
             }
         }
-        if self.backlog.iter().any(|queued| queued.deadline <= now) {
-            for queued in std::mem::take(&mut self.backlog) {
-                if queued.deadline <= now {
-                    let error = CallError::DeadlineExceeded { sent: false };
-                    self.finish(Some(queued.ticket), Err(error));
-                } else {
-                    self.backlog.push_back(queued);
-                }
+        let is_over = |queued: &Queued<T>| queued.deadline <= now || queued.ticket.is_abandoned();
+        if self.backlog.any(is_over) {
+            for queued in self.backlog.remove(is_over) {
+                let error = queued.over(now).unwrap_or(CallError::CallerGone);
+                self.finish(Some(queued.ticket), Err(error));
             }
         }
         match self.in_flight.front() {
@@ -235,7 +266,7 @@ impl<T: Ticket> Exchange<T> {
         for call in std::mem::take(&mut self.in_flight) {
             self.finish(call.ticket, Err(error(true)));
         }
-        for queued in std::mem::take(&mut self.backlog) {
+        for queued in self.backlog.remove(|_| true) {
             self.finish(Some(queued.ticket), Err(error(false)));
         }
     }
@@ -243,8 +274,10 @@ impl<T: Ticket> Exchange<T> {
     /// Sends waiting messages while there is credit.
     fn pump(&mut self, now: Instant) {
         while let Some(queued) = self.backlog.front() {
-            if queued.ticket.is_abandoned() {
-                self.backlog.pop_front();
+            if let Some(error) = queued.over(now) {
+                if let Some(queued) = self.backlog.pop() {
+                    self.finish(Some(queued.ticket), Err(error));
+                }
                 continue;
             }
             let payload = match &queued.message {
@@ -259,7 +292,7 @@ impl<T: Ticket> Exchange<T> {
             if full && !never_fits {
                 return;
             }
-            let Some(queued) = self.backlog.pop_front() else { return };
+            let Some(mut queued) = self.backlog.pop() else { return };
             if never_fits {
                 self.finish(Some(queued.ticket), Err(CallError::TooLarge));
                 continue;
@@ -272,6 +305,7 @@ impl<T: Ticket> Exchange<T> {
                     self.in_flight_bytes += bytes;
                     self.in_flight.push_back(InFlight {
                         bytes,
+                        load: queued.ticket.take_load(),
                         deadline: queued.deadline,
                         ticket: Some(queued.ticket),
                         ..sent
@@ -326,6 +360,7 @@ impl<T: Ticket> Exchange<T> {
             bytes: 0,
             deadline: self.oldest_since,
             ticket: None,
+            load: None,
         })
     }
 
@@ -335,11 +370,17 @@ impl<T: Ticket> Exchange<T> {
         Header { kind, session: 0, sequence }
     }
 
-    fn sealed_response(&mut self, call: InFlight<T>, sequence: u32, payload: &mut [u8]) {
+    fn sealed_response(
+        &mut self,
+        call: InFlight<T>,
+        (sequence, worked): (u32, Duration),
+        payload: &mut [u8],
+    ) {
         let outcome = match self.session.as_mut().filter(|open| open.id() == call.session) {
             Some(session) => answer::sealed(session, &call.question, sequence, payload),
             None => Err(CallError::SessionLost { reason: ErrorCode::NO_SESSION, sent: true }),
         };
+        let outcome = outcome.map(|answer| Answer { worked, ..answer });
         let poisoned = outcome.as_ref().is_err_and(CallError::poisons_session);
         self.finish(call.ticket, outcome);
         if poisoned {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsm_protocol::command::domain::{DomainInfo, DomainSummary};
+use hsm_protocol::command::system::SelfTest;
 use hsm_protocol::{AuditTag, DomainId, ModuleState, Role};
 
 use super::Shared;
@@ -16,44 +17,81 @@ use crate::health::Service;
 /// A device that stayed in service for so long starts with the shortest pause when it fails.
 const STABLE: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether a device that takes no calls has nothing left to do.
+const DRAINING: Duration = Duration::from_millis(20);
+/// How long a keeper sleeps while its device is held; whoever changes that wakes it.
+const HELD: Duration = Duration::from_secs(3600);
+
 /// Sessions that may be lost between two probes before the line counts as bad.
 const MAX_RENEWALS: u32 = 16;
 
 pub(super) fn run(shared: &Shared, slot: &Slot) {
     let mut pause = Pause::new(shared);
-    while !shared.is_closed() {
+    let is_over = || shared.is_closed() || slot.is_removed();
+    while !is_over() {
+        if slot.hold().is_some() {
+            slot.signal.wait(HELD);
+            pause.reset();
+            continue;
+        }
+        let name = &slot.member.name;
         let error = match bring_up(shared, slot) {
             Ok((device, domain)) => {
-                let name = &slot.member.name;
                 tracing::info!(device = %device.id(), name, "device in service");
                 let device = Arc::new(device);
                 slot.in_service(Arc::clone(&device), domain);
                 shared.device_ready();
                 let start = Instant::now();
-                let error = keep(shared, slot, &device);
-                slot.out_of_service(Service::Recovering, &error);
-                if start.elapsed() > STABLE {
-                    pause.reset();
+                match keep(shared, slot, &device) {
+                    End::Idle => {
+                        drop(device);
+                        slot.drained();
+                        tracing::info!(name, "device drained");
+                        continue;
+                    }
+                    End::Failed(error) => {
+                        slot.out_of_service(Service::Recovering, &error);
+                        if start.elapsed() > STABLE {
+                            pause.reset();
+                        }
+                        error
+                    }
                 }
-                error
             }
             Err(error) => {
                 slot.out_of_service(state_after(&error), &error);
                 error
             }
         };
-        if shared.is_closed() {
-            return;
+        if is_over() {
+            break;
         }
-        tracing::warn!(name = slot.member.name, %error, "device out of service");
+        if error.is_misconduct() {
+            let reason = error.to_string();
+            slot.quarantine(&reason);
+            tracing::error!(name, reason, "device quarantined");
+            shared.sink.quarantined(name, &reason);
+            continue;
+        }
+        tracing::warn!(name, %error, "device out of service");
         pause.wait(shared, slot);
     }
+    slot.close();
+}
+
+/// Why a device is kept in service no longer.
+enum End {
+    /// It has failed.
+    Failed(CallError),
+    /// It was to take no more calls, and has none left.
+    Idle,
 }
 
 fn state_after(error: &CallError) -> Service {
     match error {
         CallError::NotOperational(state) => Service::NotProvisioned(*state),
-        _ => Service::Quarantined,
+        CallError::LinkDown { .. } | CallError::DeadlineExceeded { .. } => Service::Unreachable,
+        _ => Service::Resting,
     }
 }
 
@@ -62,9 +100,15 @@ fn bring_up(shared: &Shared, slot: &Slot) -> Result<(Device, DomainSummary), Cal
     let (options, chain) = (shared.options.device, slot.chain.clone());
     let (connector, signal) = (slot.member.connector.as_ref(), Arc::clone(&slot.signal));
     let device = Device::open_with(connector, slot.expected(), options, chain, signal)?;
-    slot.introduced(&device);
+    slot.introduced(&device)?;
     check_module(slot, &device)?;
     let domain = open_session(shared, &device)?;
+    if slot.must_test() {
+        let reply = device.call_blocking(&SelfTest, AuditTag::default())?;
+        if let (Some(receipt), Some(chain)) = (reply.receipt, slot.chain.lock().as_mut()) {
+            chain.keep_orphan(receipt);
+        }
+    }
     Ok((device, domain))
 }
 
@@ -90,7 +134,7 @@ fn open_session(shared: &Shared, device: &Device) -> Result<DomainSummary, CallE
         report_failure(device)?;
     }
     // What this changes is audited, so the chain is followed already.
-    let others: Vec<_> = shared.slots.iter().filter_map(|slot| slot.device()).collect();
+    let others: Vec<_> = shared.slots().iter().filter_map(|slot| slot.device()).collect();
     let others: Vec<&Device> =
         others.iter().map(Arc::as_ref).filter(|other| other.id() != device.id()).collect();
     let followed = shared.sink.follow(device, &others);
@@ -128,15 +172,28 @@ fn domain_with_keys(device: &Device) -> Result<DomainSummary, CallError> {
 }
 
 /// Watches a device until it is of no more use.
-fn keep(shared: &Shared, slot: &Slot, device: &Device) -> CallError {
+fn keep(shared: &Shared, slot: &Slot, device: &Device) -> End {
     let mut next_probe = Instant::now() + shared.options.probe_interval;
     let mut renewals = 0;
     loop {
-        slot.signal.wait(next_probe.saturating_duration_since(Instant::now()));
+        let left = next_probe.saturating_duration_since(Instant::now());
+        let is_held = slot.hold().is_some() || slot.is_removed();
+        slot.signal.wait(if is_held { left.min(DRAINING) } else { left });
         if shared.is_closed() {
-            return CallError::ShutDown;
+            return End::Failed(CallError::ShutDown);
         }
-        let probe = Instant::now() >= next_probe;
+        if let Some(finding) = slot.take_finding() {
+            return End::Failed(finding);
+        }
+        let is_idle = slot.counters.in_flight() == 0;
+        if is_idle && (slot.hold().is_some() || slot.is_removed()) {
+            // What it has done is to be on record before its line is free for others.
+            return match look_after(shared, slot, device, false) {
+                Ok(()) => End::Idle,
+                Err(error) => End::Failed(error),
+            };
+        }
+        let probe = Instant::now() >= next_probe || slot.take_suspicion();
         if probe {
             next_probe = Instant::now() + shared.options.probe_interval;
             renewals = 0;
@@ -149,7 +206,7 @@ fn keep(shared: &Shared, slot: &Slot, device: &Device) -> CallError {
             // The device is busy; what it has to answer will show whether it is worse.
             Ok(()) | Err(CallError::DeadlineExceeded { .. } | CallError::Overloaded) => {}
             Err(CallError::SessionLost { .. } | CallError::AnswerLost) => slot.signal.raise(),
-            Err(error) => return error,
+            Err(error) => return End::Failed(error),
         }
     }
 }
@@ -189,7 +246,7 @@ fn look_after(shared: &Shared, slot: &Slot, device: &Device, probe: bool) -> Res
 fn check_module(slot: &Slot, device: &Device) -> Result<(), CallError> {
     let module = device.status()?;
     let state = module.state;
-    slot.set_module(module);
+    slot.set_module(module)?;
     match state {
         ModuleState::Operational => Ok(()),
         state => Err(CallError::NotOperational(state)),
@@ -218,7 +275,7 @@ impl Pause {
         let until = Instant::now() + self.next;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || shared.is_closed() {
+            if left.is_zero() || shared.is_closed() || slot.hold().is_some() || slot.is_removed() {
                 break;
             }
             slot.signal.wait(left); // may be raised by the line that just ended

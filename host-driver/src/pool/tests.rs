@@ -1,6 +1,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{DeviceId, ErrorCode, ModuleState};
@@ -45,6 +46,7 @@ pub(super) fn options() -> PoolOptions {
         longest_pause: Duration::from_millis(50),
         domain: None,
         stock: StockTargets::NONE,
+        hedges: 0,
     }
 }
 
@@ -52,7 +54,7 @@ pub(super) fn rig(devices: Vec<Arc<FakeDevice>>, options: PoolOptions) -> Rig {
     let member = |(index, device): (usize, &Arc<FakeDevice>)| {
         let device = Arc::clone(device);
         let connector = Arc::new(move || device.connect());
-        Member { name: format!("fake:{index}"), connector, expected: None }
+        Member { name: format!("fake:{index}"), connector, expected: None, held: None }
     };
     let members = devices.iter().enumerate().map(member).collect();
     let sink = Arc::new(Sink::default());
@@ -133,7 +135,7 @@ fn no_call_fails_when_a_device_dies_under_load() {
             thread::sleep(Duration::from_millis(60));
             rig.devices[0].down.store(true, Ordering::SeqCst);
             rig.until("the dead device is out", |rig| {
-                matches!(rig.services()[0], Service::Quarantined)
+                matches!(rig.services()[0], Service::Unreachable)
             });
             thread::sleep(Duration::from_millis(60));
             rig.devices[0].down.store(false, Ordering::SeqCst);
@@ -149,7 +151,7 @@ fn no_call_fails_when_a_device_hangs_under_load() {
     rig.under_load(|| {
         thread::sleep(Duration::from_millis(60));
         rig.devices[1].hang.store(true, Ordering::SeqCst);
-        rig.until("the hung device is out", |rig| rig.services()[1] == Service::Quarantined);
+        rig.until("the hung device is out", |rig| rig.services()[1] == Service::Unreachable);
         rig.devices[1].hang.store(false, Ordering::SeqCst);
         rig.until("it is back", |rig| rig.services()[1] == Service::InService);
     });
@@ -174,7 +176,7 @@ fn no_call_fails_when_sessions_are_lost_under_load() {
 fn a_hung_device_is_found_without_calls() {
     let rig = pair();
     rig.devices[0].hang.store(true, Ordering::SeqCst);
-    rig.until("the probe finds it", |rig| rig.services()[0] == Service::Quarantined);
+    rig.until("the probe finds it", |rig| rig.services()[0] == Service::Unreachable);
     assert!(rig.pool.health()[0].last_error.as_ref().unwrap().contains("not answered"));
     rig.devices[0].hang.store(false, Ordering::SeqCst);
 }
@@ -270,7 +272,7 @@ fn calls_go_where_there_is_room_for_them() {
     rig.until("both are in service", |rig| rig.services() == [Service::InService; 2]);
     let pick = |size| {
         let picked = rig.pool.shared.pick(&Route::default(), size, &[]);
-        picked.map(|found| found.map(|(index, _)| index))
+        picked.map(|found| found.map(|(slot, _)| slot.number))
     };
     for _ in 0..10 {
         assert!(matches!(pick(8 * 1024 + 1), Ok(Some(1))));
@@ -333,22 +335,13 @@ fn devices_to_be_provisioned_and_foreign_ones_stay_out() {
 }
 
 #[test]
-fn a_module_in_the_error_state_is_taken_out() {
-    let rig = pair();
-    rig.devices[0].set_module_state(ModuleState::Error);
-    rig.until("the probe finds it", |rig| {
-        rig.services()[0] == Service::NotProvisioned(ModuleState::Error)
-    });
-}
-
-#[test]
 fn a_swapped_device_is_refused() {
     let first = FakeDevice::new();
     let second = FakeDevice::new();
     let current = Arc::new(Mutex::new(Arc::clone(&first)));
     let line = Arc::clone(&current);
     let connector = Arc::new(move || line.lock().unwrap().connect());
-    let members = vec![Member { name: "line".to_owned(), connector, expected: None }];
+    let members = vec![Member { name: "line".to_owned(), connector, expected: None, held: None }];
     let sink = Arc::new(Sink::default());
     let pool = Pool::start(members, HostKey::generate(), sink, options()).unwrap();
     block_on(pool.ready(Instant::now() + LONG)).unwrap();
@@ -396,3 +389,6 @@ fn a_device_that_others_have_filled_is_emptied_and_used() {
     assert!(calls > 10 * RING, "{calls}");
     assert_eq!(rig.services(), [Service::InService]);
 }
+
+mod fleet;
+mod second;

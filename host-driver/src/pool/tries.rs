@@ -1,9 +1,11 @@
 //! The attempts of one call: the devices it has tried, their outcomes, and when to retry.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsm_protocol::{Command, ErrorCode};
 
+use super::slot::Slot;
 use super::{Route, Shared};
 use crate::error::CallError;
 
@@ -17,7 +19,7 @@ pub(super) struct Tries<'a> {
     shared: &'a Shared,
     /// Devices that failed since the last pause.
     pub(super) asked: Vec<usize>,
-    last: Option<(usize, CallError)>,
+    last: Option<(Arc<Slot>, CallError)>,
     pause: Duration,
 }
 
@@ -26,11 +28,11 @@ impl<'a> Tries<'a> {
         Self { shared, asked: Vec::new(), last: None, pause: Duration::from_millis(20) }
     }
 
-    pub(super) fn failed(&mut self, index: usize, error: CallError) {
-        tracing::debug!(index, %error, "call failed, trying elsewhere");
-        self.asked.push(index);
-        if let Some((index, error)) = self.last.replace((index, error)) {
-            self.shared.forget(index, error);
+    pub(super) fn failed(&mut self, slot: Arc<Slot>, error: CallError) {
+        tracing::debug!(name = slot.member.name, %error, "call failed, trying elsewhere");
+        self.asked.push(slot.number);
+        if let Some((slot, error)) = self.last.replace((slot, error)) {
+            self.shared.forget(&slot, error);
         }
     }
 
@@ -40,6 +42,11 @@ impl<'a> Tries<'a> {
         last.is_some_and(|error| {
             matches!(error, CallError::Refused { code, .. } if *code != ErrorCode::AUDIT_FULL)
         })
+    }
+
+    /// Whether every device that was asked has too much to do: waiting would make it worse.
+    pub(super) fn was_overloaded(&self) -> bool {
+        matches!(self.last, Some((_, CallError::Overloaded)))
     }
 
     /// Waits until a device comes into service. If one failed but still is, it gets a pause.
@@ -78,8 +85,8 @@ impl<'a> Tries<'a> {
 
 impl Drop for Tries<'_> {
     fn drop(&mut self) {
-        if let Some((index, error)) = self.last.take() {
-            self.shared.forget(index, error);
+        if let Some((slot, error)) = self.last.take() {
+            self.shared.forget(&slot, error);
         }
     }
 }

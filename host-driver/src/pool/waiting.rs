@@ -16,6 +16,8 @@ pub(super) struct WaitingRoom {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<(Instant, oneshot::Sender<()>)>,
+    /// When the thread looks next; `None` if it waits to be told.
+    next: Option<Instant>,
     closed: bool,
 }
 
@@ -35,7 +37,9 @@ impl WaitingRoom {
         let mut state = self.lock();
         if !state.closed {
             state.waiting.push((until, sender));
-            self.changed.notify_one();
+            if state.next.is_none_or(|next| until < next) {
+                self.changed.notify_one();
+            }
         }
         receiver
     }
@@ -61,6 +65,7 @@ impl WaitingRoom {
             let now = Instant::now();
             state.waiting.retain(|(until, sender)| *until > now && !sender.is_closed());
             let next = state.waiting.iter().map(|(until, _)| *until).min();
+            state.next = next;
             state = match next {
                 Some(next) => {
                     let patience = next.saturating_duration_since(now);

@@ -94,6 +94,7 @@ fn options() -> PoolOptions {
         longest_pause: Duration::from_millis(20),
         domain: None,
         stock: StockTargets::NONE,
+        hedges: 5,
     }
 }
 

@@ -136,7 +136,7 @@ pub(crate) fn pool(
     options: PoolOptions,
 ) -> (Pool, Arc<Sink>) {
     let sink = Arc::new(Sink::default());
-    let member = Member { name: "soft".to_owned(), connector, expected: None };
+    let member = Member { name: "soft".to_owned(), connector, expected: None, held: None };
     let pool = Pool::start(vec![member], user, Arc::clone(&sink) as _, options).unwrap();
     block_on(pool.ready(Instant::now() + LONG)).unwrap();
     (pool, sink)

@@ -61,6 +61,7 @@ fn a_command_that_writes_storage_may_take_long_and_an_ordinary_one_may_not() {
         longest_pause: Duration::from_millis(20),
         domain: None,
         stock: StockTargets::NONE,
+        hedges: 0,
     };
     let (pool, _) = pool(Arc::new(connector), user, options);
     let random = |deadline| {

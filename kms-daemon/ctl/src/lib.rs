@@ -20,6 +20,7 @@ mod aws;
 mod backup;
 mod cluster;
 mod daemon;
+mod device;
 mod domain;
 mod generate;
 mod hsm;
@@ -60,6 +61,8 @@ struct CommandLine {
 enum Command {
     /// A running daemon and its devices.
     Status(status::Arguments),
+    /// The devices of a running daemon: listed, drained, resumed, added, removed.
+    Device(device::Arguments),
     /// Devices, over their own lines.
     #[command(subcommand)]
     Hsm(hsm::Command),
@@ -191,6 +194,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut output = Output { out: &mut out, json };
     let outcome = match command {
         Command::Status(arguments) => status::run(&arguments, &mut output),
+        Command::Device(arguments) => device::run(&arguments, &mut output),
         Command::Hsm(command) => hsm::run(command, &mut output),
         Command::Domain(arguments) => domain::run(*arguments, &mut output),
         Command::Key(arguments) => key::run(&arguments, &mut output),

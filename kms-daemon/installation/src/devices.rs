@@ -35,6 +35,7 @@ use serde::Deserialize;
 
 mod error;
 mod fleet;
+mod members;
 mod own;
 pub(crate) mod place;
 mod prepare;
@@ -49,6 +50,7 @@ pub(crate) mod tests;
 
 pub use error::{DevicesError, Lost};
 pub use fleet::{Fleet, FleetError, hsms_of};
+pub use members::ChangeError;
 pub use prepare::{HostKeys, Scope};
 pub use report::in_words;
 pub use report::{DeviceReport, report};
@@ -137,6 +139,15 @@ impl Devices {
     /// # Errors
     /// [`DevicesError`], whose text says what to do.
     pub fn start(config: &DevicesConfig) -> Result<Self, DevicesError> {
+        Self::start_those(config, false)
+    }
+
+    /// The same with lines that a person has removed.
+    fn start_also_removed(config: &DevicesConfig) -> Result<Self, DevicesError> {
+        Self::start_those(config, true)
+    }
+
+    fn start_those(config: &DevicesConfig, all: bool) -> Result<Self, DevicesError> {
         let endpoints = config
             .hsms
             .iter()
@@ -145,7 +156,8 @@ impl Devices {
         let hsm = directory(&config.data, &config.region)?;
         let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
-        let (lines, running) = start::start(&endpoints, config, &hsm)?;
+        let (lines, running) =
+            start::start(&endpoints, config, &hsm, |name| !all && registry.is_removed(name))?;
         Ok(Self {
             lines,
             keys,
@@ -298,6 +310,13 @@ impl Devices {
         self.is_promising
     }
 
+    /// The one device, to be put into a pool that there is.
+    fn into_member(mut self) -> Option<Member> {
+        let line = self.lines.pop()?;
+        let expected = self.registry.device(&line.name);
+        Some(Member { name: line.name, connector: line.connector, expected, held: None })
+    }
+
     /// Puts the devices into a pool. `sink` takes audit entries that no call returns; `stock` is
     /// what key pairs to keep ready.
     ///
@@ -310,7 +329,8 @@ impl Devices {
     ) -> Result<Pooled, DevicesError> {
         let member = |line: Line| {
             let expected = self.registry.device(&line.name);
-            Member { name: line.name, connector: line.connector, expected }
+            let held = self.registry.held(&line.name);
+            Member { name: line.name, connector: line.connector, expected, held }
         };
         let bound = self.bound.map(|bound| bound.domain);
         let domain = bound.or(self.registry.domain());

@@ -59,8 +59,16 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
         };
         return KmsError::new(exception, text);
     }
-    let passing =
-        error.retryable() || matches!(error, CallError::NoCapableDevice(_) | CallError::ShutDown);
+    if let CallError::Overloaded = error {
+        let text = "The HSMs have more requests than they can serve at the moment. You can retry the \
+                    request.";
+        return KmsError::new(Exception::Throttling, text);
+    }
+    let passing = error.retryable()
+        || matches!(
+            error,
+            CallError::NoCapableDevice(_) | CallError::CallerGone | CallError::ShutDown
+        );
     if !passing {
         return KmsError::internal(error);
     }
@@ -151,6 +159,8 @@ mod tests {
                 Exception::DependencyTimeout,
             ),
             (unavailable, Exception::KeyUnavailable, Exception::DependencyTimeout),
+            (CallError::Overloaded, Exception::Throttling, Exception::Throttling),
+            (CallError::CallerGone, Exception::KeyUnavailable, Exception::DependencyTimeout),
             (
                 CallError::NoCapableDevice(KeySpec::HMAC_256),
                 Exception::KeyUnavailable,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use host_driver::caller::Gone;
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -18,6 +19,7 @@ use super::page;
 use super::places::Place;
 use super::seats::Standing;
 use super::uncut::Uncut;
+use crate::admission;
 use crate::app::App;
 use crate::development::Development;
 use crate::metrics::{Form, Readiness};
@@ -86,8 +88,11 @@ impl Front {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if peer.pages == Pages::ExternalStores {
-            let call = async move { self.external(request, peer).await };
-            return Uncut::new(call).await.unwrap_or_else(|_| {
+            let gone = Gone::default();
+            // It is large, and is not to be moved about on the stack.
+            let call = Box::pin(async move { self.external(request, peer).await });
+            let call = Uncut::new(admission::asked(gone.clone(), call)).telling(gone);
+            return call.await.unwrap_or_else(|_| {
                 external::refusal(&KmsError::internal("the request has panicked").into())
             });
         }
@@ -119,8 +124,10 @@ impl Front {
             }
             _ => {
                 let reader = self.cors.reader(&request);
-                let api = async move { self.api(request, peer).await };
-                let mut reply = Uncut::new(api)
+                let api = Box::pin(async move { self.api(request, peer).await });
+                let gone = Gone::default();
+                let api = Uncut::new(admission::asked(gone.clone(), api)).telling(gone);
+                let mut reply = api
                     .await
                     .unwrap_or_else(|_| refusal(&KmsError::internal("the request has panicked")));
                 reader.show(&mut reply);

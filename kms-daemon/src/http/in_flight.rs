@@ -38,7 +38,7 @@ pub(super) struct InFlight {
     referer: Option<String>,
     host: Option<String>,
     /// The access key id that the request names; a claim only.
-    claimed_key: Option<String>,
+    pub(super) claimed_key: Option<String>,
     pub(super) principal: Option<Principal>,
     /// The prefix of the external key store that it is for, once it is known to be signed for that store.
     store: Option<String>,

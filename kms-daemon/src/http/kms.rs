@@ -69,6 +69,10 @@ impl Protocol for Kms {
         content: Result<Content, KmsError>,
         request: &mut InFlight,
     ) -> Result<Answer, KmsError> {
+        if let Some(operation) = self.operation {
+            let is_administration = |is_root| operation.is_administration(is_root);
+            front.app.admission.screen(request.claimed_key.as_deref(), is_administration)?;
+        }
         front.decide(self, head, content, request).await
     }
 

@@ -18,6 +18,7 @@ use super::head::authority;
 use super::in_flight::InFlight;
 use super::kms::Kms;
 use super::query::{self, Query};
+use crate::admission;
 use crate::app::App;
 use crate::freshness;
 use kms_audit::{AuditError, Outcome};
@@ -191,6 +192,14 @@ impl Front {
         let room = self.app.ensure_room(protocol.is_administration(&principal));
         request.no_room = room.is_err();
         room?;
+        // Administration is what ends an overload.
+        let is_shared =
+            protocol.signing() == SigningService::KMS && !protocol.is_administration(&principal);
+        let admission = &self.app.admission;
+        if let Some(key) = &request.claimed_key {
+            admission.learn(key, &principal.account, principal.is_root());
+        }
+        let _admitted = is_shared.then(|| admission.enter(&principal.account)).transpose()?;
         protocol.run(&self.app, principal, &content, request).await
     }
 
@@ -210,6 +219,7 @@ impl Front {
         let credential = iam.identify(verifier, &claim, trace).await?;
         iam.note_use(credential.principal(), service.in_actions(), claim.region());
         request.identified(credential.principal().clone());
+        admission::is_of(&credential.principal().account);
         claim.region().clone_into(&mut request.region);
         Ok(credential.principal().clone())
     }

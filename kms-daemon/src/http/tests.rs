@@ -178,6 +178,7 @@ impl Rig {
             ),
             iam,
             audit: Arc::clone(&audit),
+            admission: crate::admission::Admission::default(),
             metrics: Metrics::new(),
             region: "us-east-1".to_owned(),
             account: ACCOUNT.to_owned(),

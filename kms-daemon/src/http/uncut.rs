@@ -5,19 +5,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use host_driver::caller::Gone;
 use kms_base::memory;
 use tokio::runtime::Handle;
 
 /// Work that runs in the task of its connection, and goes on in a task of its own if that one ends before
 /// it. A panic ends the work alone, and is its outcome.
-pub(super) struct Uncut<F>(Option<Pin<Box<F>>>)
+pub(super) struct Uncut<F>(Option<Pin<Box<F>>>, Gone)
 where
     F: Future<Output: Send> + Send + 'static;
 
 impl<F: Future<Output: Send> + Send + 'static> Uncut<F> {
     /// The work of `future`, if it is polled once.
     pub(super) fn new(future: F) -> Self {
-        Self(Some(Box::pin(future)))
+        Self(Some(Box::pin(future)), Gone::default())
+    }
+
+    /// The same, which says when nobody waits for it any more.
+    pub(super) fn telling(self, gone: Gone) -> Self {
+        let mut told = self;
+        told.1 = gone;
+        told
     }
 }
 
@@ -41,6 +49,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Uncut<F> {
     fn drop(&mut self) {
         // Without a runtime the program ends.
         if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            self.1.raise();
             runtime.spawn(memory::leaving_no_stack(work));
         }
     }
@@ -60,12 +69,16 @@ mod tests {
     async fn work_goes_on_when_nobody_waits_for_it() {
         let (go, gate) = oneshot::channel();
         let (tell, told) = oneshot::channel();
-        let mut work = Uncut::new(async move {
+        let gone = Gone::default();
+        let work = async move {
             gate.await.unwrap();
             tell.send("done").unwrap();
-        });
+        };
+        let mut work = Uncut::new(work).telling(gone.clone());
         assert!(timeout(Duration::ZERO, &mut work).await.is_err());
+        assert!(!gone.is_raised());
         drop(work);
+        assert!(gone.is_raised());
         go.send(()).unwrap();
         assert_eq!(told.await, Ok("done"));
     }

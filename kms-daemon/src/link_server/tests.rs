@@ -115,6 +115,7 @@ impl Daemon {
             management: Management::new(Arc::clone(&iam)),
             iam,
             audit: Arc::new(audit),
+            admission: crate::admission::Admission::default(),
             metrics: Metrics::new(),
             region: region.to_owned(),
             account: ACCOUNT.to_owned(),

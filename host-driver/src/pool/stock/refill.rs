@@ -12,7 +12,7 @@ use super::Shelf;
 use crate::device::Device;
 use crate::error::CallError;
 use crate::pool::Shared;
-use crate::pool::slot::Candidate;
+use crate::pool::slot::{Candidate, Slot};
 
 /// First pause before a device is asked again.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ pub(super) struct Refill<'a> {
 /// The search for pairs of one spec for one purpose.
 struct Search<'a> {
     shelf: &'a Shelf,
-    /// Index of the device that looks for a pair.
+    /// Number of the device that looks for a pair.
     device: Option<usize>,
     asked: Option<Instant>,
     pause: Duration,
@@ -60,7 +60,8 @@ impl<'a> Refill<'a> {
             }
             let due = self.searches.iter().filter_map(Search::due).min();
             // Without a device there is nothing to be done until one comes.
-            let due = due.filter(|_| self.shared.slots.iter().any(|slot| slot.device().is_some()));
+            let due =
+                due.filter(|_| self.shared.slots().iter().any(|slot| slot.device().is_some()));
             let patience = due.map_or(Duration::from_secs(3600), |due| {
                 due.saturating_duration_since(Instant::now())
             });
@@ -104,28 +105,27 @@ impl<'a> Refill<'a> {
     fn choose(&self, index: usize) -> Option<(usize, Arc<Device>)> {
         let search = self.searches.get(index)?;
         let needs = search.shelf.spec.into();
-        let ready = |slot: usize| match self.shared.slots.get(slot)?.candidate(needs, 0) {
-            Candidate::Ready(device) => Some((slot, device)),
+        let slots = self.shared.slots();
+        let ready = |slot: &Arc<Slot>| match slot.candidate(needs, 0) {
+            Candidate::Ready(device) => Some((slot.number, device)),
             Candidate::NotNow | Candidate::Incapable(_) => None,
         };
+        let of = |number: usize| slots.iter().find(|slot| slot.number == number);
         let demanded = search.shelf.is_demanded();
-        if let Some(found) = search.device.and_then(ready) {
+        if let Some(found) = search.device.and_then(of).and_then(ready) {
             // A pair that nobody waits for can stay in the device until those that do have theirs.
             let yields = !demanded && self.is_demanded(found.0);
             return Some(found).filter(|_| !yields);
         }
         let start = self.shared.next.load(Ordering::Relaxed);
-        let count = self.shared.slots.len();
-        let taken = |slot: &usize| self.searches.iter().any(|search| search.device == Some(*slot));
-        let load = |slot: &usize| {
-            let calls = self.shared.slots.get(*slot).map(|slot| slot.counters.in_flight());
-            (taken(slot), calls)
-        };
+        let count = slots.len();
+        let taken =
+            |slot: &Slot| self.searches.iter().any(|search| search.device == Some(slot.number));
         (0..count)
-            .map(|offset| start.wrapping_add(offset) % count)
+            .filter_map(|offset| slots.get(start.wrapping_add(offset) % count))
             .filter(|slot| demanded || !taken(slot))
-            .filter(|slot| ready(*slot).is_some())
-            .min_by_key(load)
+            .filter(|slot| ready(slot).is_some())
+            .min_by_key(|slot| (taken(slot), slot.counters.in_flight()))
             .and_then(ready)
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use host_driver::Pool;
+use host_driver::endpoint::Endpoint;
 use host_driver::health::Service;
 use host_driver::pool::StockTargets;
 use host_driver::provision::Step;
@@ -13,6 +14,7 @@ use hsm_protocol::command::domain::DomainSummary;
 use hsm_protocol::domain::Kind;
 use serde_json::json;
 
+use super::members::Records;
 use super::retired::{RetiredFlash, Stray, retired, strays};
 use super::sink::Gate;
 use super::{Devices, DevicesConfig, DevicesError, Pooled, Scope, in_words};
@@ -35,15 +37,19 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What starts the devices of Regions, and ends them.
 pub struct Fleet {
     /// That of no Region yet, with the `--hsm` of all.
-    config: DevicesConfig,
+    pub(super) config: DevicesConfig,
     /// The Region of lines that name none.
     home: String,
     audit: Arc<AuditLog>,
-    domains: Arc<Domains>,
+    pub(super) domains: Arc<Domains>,
     stock: StockTargets,
     running: Mutex<BTreeMap<String, Pooled>>,
     retired: Mutex<Vec<RetiredFlash>>,
     strays: Mutex<Vec<Stray>>,
+    /// What is recorded of the lines, and changed while they are in use.
+    pub(super) records: Arc<Records>,
+    /// Held while devices are added or removed.
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 /// Why the devices of a Region are not in service.
@@ -70,7 +76,20 @@ impl Fleet {
     ) -> Arc<Self> {
         let (home, running) = (config.region.clone(), Mutex::default());
         let (retired, strays) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { config, home, audit, domains, stock, running, retired, strays })
+        let records = Arc::new(Records::of_data(&config.data));
+        let changing = tokio::sync::Mutex::default();
+        Arc::new(Self {
+            config,
+            home,
+            audit,
+            domains,
+            stock,
+            running,
+            retired,
+            strays,
+            records,
+            changing,
+        })
     }
 
     /// Starts the devices of a Region, and waits until one is in service, or all of them fail: then
@@ -135,7 +154,7 @@ impl Fleet {
     }
 
     fn start_blocking(&self, region: String) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
-        let hsms = hsms_of(&self.config.hsms, &region, &self.home);
+        let hsms = self.hsms_of(&region)?;
         if hsms.is_empty() {
             return Err(DevicesError::NoneFor(region));
         }
@@ -166,6 +185,22 @@ impl Fleet {
         self.run(region, devices)
     }
 
+    /// The lines of a Region: those of the settings, and those that a person has added.
+    fn hsms_of(&self, region: &str) -> Result<Vec<String>, DevicesError> {
+        let mut hsms = hsms_of(&self.config.hsms, region, &self.home);
+        let written = |text: &String| text.parse::<Endpoint>().ok().map(|it| it.to_string());
+        let known: Vec<_> = hsms.iter().filter_map(written).collect();
+        match self.records.read(region) {
+            Ok(registry) => {
+                hsms.extend(registry.added().filter(|added| !known.contains(added)).cloned());
+            }
+            // Told of when they start.
+            Err(DevicesError::Registry(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(hsms)
+    }
+
     /// Puts the devices of a Region into a pool.
     fn run(
         &self,
@@ -180,6 +215,7 @@ impl Fleet {
             domains: Arc::clone(&self.domains),
             acceptance: Acceptance::of_data(&self.config.data),
             refused: AtomicBool::new(false),
+            records: Arc::clone(&self.records),
         });
         let sink: Arc<Gate> = Arc::clone(&gate);
         let pooled = devices.pool(sink, self.stock)?;

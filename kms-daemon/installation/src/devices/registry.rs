@@ -3,10 +3,11 @@
 //! The file `hsm/devices.json` pins devices to lines, so that a device put in place of another one
 //! is noticed, and the domain, so that a lost device never silently becomes a new, empty domain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use host_driver::pool::Held;
 use hsm_protocol::{DeviceId, DomainId};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,15 @@ struct Content {
     domain: Option<String>,
     /// Name of a line to device id.
     devices: BTreeMap<String, String>,
+    /// Lines that a person has added to those of the settings.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    added: BTreeSet<String>,
+    /// Names of lines that a person has removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    removed: BTreeSet<String>,
+    /// Names of lines whose devices take no calls, and why they are quarantined, if they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    held: BTreeMap<String, Option<String>>,
 }
 
 const FORMAT: u32 = 1;
@@ -101,6 +111,63 @@ impl Registry {
         self.replace(content)
     }
 
+    /// The lines that a person has added to those of the settings.
+    pub(super) fn added(&self) -> impl Iterator<Item = &String> {
+        self.content.added.iter()
+    }
+
+    /// Whether a person has removed the line of that name.
+    pub(super) fn is_removed(&self, name: &str) -> bool {
+        self.content.removed.contains(name)
+    }
+
+    /// Why the device of a line takes no calls, if it is not to.
+    pub(super) fn held(&self, name: &str) -> Option<Held> {
+        self.content.held.get(name).map(|reason| match reason {
+            None => Held::Drained,
+            Some(reason) => Held::Quarantined(reason.as_str().into()),
+        })
+    }
+
+    /// Records whether the device of a line takes calls; durable on return.
+    pub(super) fn hold(&mut self, name: &str, held: Option<&Held>) -> Result<(), DevicesError> {
+        let mut content = self.content.clone();
+        match held {
+            None => content.held.remove(name),
+            Some(Held::Drained) => content.held.insert(name.to_owned(), None),
+            Some(Held::Quarantined(reason)) => {
+                content.held.insert(name.to_owned(), Some(reason.to_string()))
+            }
+        };
+        self.replace(content)
+    }
+
+    /// Records that there is a line of that name; durable on return.
+    pub(super) fn add(&mut self, name: &str) -> Result<(), DevicesError> {
+        let mut content = self.content.clone();
+        content.removed.remove(name);
+        content.added.insert(name.to_owned());
+        self.replace(content)
+    }
+
+    /// Records that a removed line is there again; durable on return.
+    pub(super) fn put_back(&mut self, name: &str) -> Result<(), DevicesError> {
+        let mut content = self.content.clone();
+        content.removed.remove(name);
+        self.replace(content)
+    }
+
+    /// Records that there is no line of that name any more; durable on return.
+    pub(super) fn remove(&mut self, name: &str) -> Result<(), DevicesError> {
+        let mut content = self.content.clone();
+        content.held.remove(name);
+        // What the settings have would be back at the next start.
+        if !content.added.remove(name) {
+            content.removed.insert(name.to_owned());
+        }
+        self.replace(content)
+    }
+
     fn replace(&mut self, content: Content) -> Result<(), DevicesError> {
         if content == self.content {
             return Ok(());
@@ -128,6 +195,28 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_people_change_is_kept_and_undone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut registry = Registry::load(dir.path()).unwrap();
+        registry.record("soft-0", DeviceId([1; 16]), DomainId([2; 16])).unwrap();
+        let before = fs::read_to_string(dir.path().join("devices.json")).unwrap();
+        assert!(!before.contains("held"), "read by releases that do not know it");
+        registry.add("tcp:host:1").unwrap();
+        registry.remove("soft-0").unwrap();
+        registry.hold("tcp:host:1", Some(&Held::Drained)).unwrap();
+        registry.hold("soft-1", Some(&Held::Quarantined("it lied".into()))).unwrap();
+        let mut again = Registry::load(dir.path()).unwrap();
+        assert!(again.added().eq(["tcp:host:1"]) && again.is_removed("soft-0"));
+        assert_eq!(again.held("tcp:host:1"), Some(Held::Drained));
+        assert_eq!(again.held("soft-1"), Some(Held::Quarantined("it lied".into())));
+        again.remove("tcp:host:1").unwrap();
+        assert!(!again.is_removed("tcp:host:1"), "nothing but the addition is undone");
+        again.hold("soft-1", None).unwrap();
+        again.put_back("soft-0").unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("devices.json")).unwrap(), before);
+    }
 
     #[test]
     fn remembers_and_refuses_damage() {

@@ -1,12 +1,15 @@
 //! The state of the pool's devices, for `/readyz` and `kmsctl status`.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use host_driver::health::{DeviceHealth, Service};
 use hsm_protocol::domain::Kind;
+use hsm_protocol::key_spec::KeySpec;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
+
+use kms_base::hex;
 
 /// One device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,27 @@ pub struct DeviceReport {
     pub connects: u64,
     /// Moving average of the time from call to answer, in microseconds.
     pub latency_us: u64,
+    /// Median of the same, of the latest answers.
+    #[serde(default)]
+    pub p50_us: u64,
+    /// Its 99th percentile.
+    #[serde(default)]
+    pub p99_us: u64,
+    /// Calls that were sent to another device as well, because this one was slow.
+    #[serde(default)]
+    pub hedged: u64,
+    /// SHA-256 of its firmware image, if its board measures that; once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<String>,
+    /// Key specs that it supports; once known.
+    #[serde(default)]
+    pub key_specs: Vec<String>,
+    /// Why it is quarantined, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+    /// Whether a person has taken it out of service.
+    #[serde(default)]
+    pub drained: bool,
     /// The latest failure.
     pub last_error: Option<String>,
 }
@@ -74,7 +98,18 @@ impl DeviceReport {
             answered: health.answered,
             failed: health.failed,
             connects: health.connects,
-            latency_us: u64::try_from(health.latency.as_micros()).unwrap_or(u64::MAX),
+            latency_us: micros(health.latency),
+            p50_us: micros(health.quantiles.0),
+            p99_us: micros(health.quantiles.1),
+            hedged: health.hedged,
+            measurement: health
+                .module
+                .as_ref()
+                .and_then(|module| module.measurement)
+                .map(|measurement| hex::encode(&measurement.0)),
+            key_specs: health.info.iter().flat_map(|info| info.specs.iter().map(spec)).collect(),
+            quarantined: health.misconduct.as_deref().map(str::to_owned),
+            drained: matches!(health.service, Service::Draining | Service::Drained),
             last_error: health.last_error.clone(),
         }
     }
@@ -86,6 +121,14 @@ pub const fn in_words(kind: Kind) -> &'static str {
         Kind::Development => "development",
         Kind::Production => "production",
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn spec(spec: &KeySpec) -> String {
+    spec.aws_name().map_or_else(|| format!("{spec:?}"), str::to_owned)
 }
 
 fn iso(time: SystemTime) -> String {

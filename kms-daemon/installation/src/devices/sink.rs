@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
-use host_driver::ceremony;
 use host_driver::device::Device;
+use host_driver::pool::Held;
+use host_driver::{block_on, ceremony};
 use hsm_protocol::command::audit::SignedCheckpoint;
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::{DeviceId, DomainId};
 
+use super::members::Records;
 use crate::consistency::{About, Acceptance, Domains};
 use kms_audit::{AuditLog, Behind, VouchError, behind_code};
 use kms_ceremony::ledger::Ballots;
+use serde_json::json;
 
 /// The daemon, as the devices of a Region see it.
 pub(super) struct Gate {
@@ -30,6 +33,8 @@ pub(super) struct Gate {
     pub(super) acceptance: Acceptance,
     /// Whether a device was refused.
     pub(super) refused: AtomicBool,
+    /// What is recorded of the lines.
+    pub(super) records: Arc<Records>,
 }
 
 impl Gate {
@@ -86,6 +91,19 @@ impl AuditSink for Gate {
         match self.audit.device_behind(device, found, stored) {
             Ok(behind) => self.refuse(&behind),
             Err(error) => error.to_string(),
+        }
+    }
+
+    fn quarantined(&self, line: &str, reason: &str) {
+        let held = Held::Quarantined(reason.into());
+        let kept = self.records.change(&self.region, |registry| registry.hold(line, Some(&held)));
+        if let Err(error) = kept {
+            tracing::error!(line, %error, "a quarantined device may be back at the next start");
+        }
+        let details = json!({ "region": self.region, "device": line, "reason": reason });
+        let recorded = block_on(self.audit.installation_event("QuarantineDevice", &details));
+        if let Err(error) = recorded {
+            tracing::error!(line, error, "cannot record that a device was quarantined");
         }
     }
 

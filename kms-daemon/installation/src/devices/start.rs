@@ -38,6 +38,7 @@ pub(super) fn start(
     endpoints: &[Endpoint],
     config: &DevicesConfig,
     dir: &Path,
+    is_removed: impl Fn(&str) -> bool,
 ) -> Result<(Vec<Line>, Running), DevicesError> {
     let (mut lines, mut running) = (Vec::new(), Running::default());
     let (mut soft, mut emulated) = (0, 0);
@@ -47,17 +48,22 @@ pub(super) fn start(
         match endpoint {
             Endpoint::Soft(count) => {
                 for _ in 0..count.get() {
-                    let own = Own::new(format!("soft-{soft}"), Kind::Soft, dir);
-                    lines.push(run(format!("soft-{soft}"), own, &mut running)?);
+                    let name = format!("soft-{soft}");
                     soft += 1;
+                    if !is_removed(&name) {
+                        let own = Own::new(name.clone(), Kind::Soft, dir);
+                        lines.push(run(name, own, &mut running)?);
+                    }
                 }
             }
             Endpoint::Qemu { count, .. } => {
                 for _ in 0..count.get() {
                     let name = format!("qemu-{emulated}");
-                    let own = Own::new(name.clone(), qemu(dir, &name, &board, config)?, dir);
-                    lines.push(run(name, own, &mut running)?);
                     emulated += 1;
+                    if !is_removed(&name) {
+                        let own = Own::new(name.clone(), qemu(dir, &name, &board, config)?, dir);
+                        lines.push(run(name, own, &mut running)?);
+                    }
                 }
             }
             Endpoint::Line(line) => {
@@ -65,7 +71,9 @@ pub(super) fn start(
                 if !names.insert(name.clone()) {
                     return Err(DevicesError::Repeated(name));
                 }
-                lines.push(Line { name, own: None, connector: line.connector() });
+                if !is_removed(&name) {
+                    lines.push(Line { name, own: None, connector: line.connector() });
+                }
             }
         }
     }

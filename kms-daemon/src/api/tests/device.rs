@@ -87,7 +87,7 @@ fn start(seed: u64) -> Pool {
     }));
     let user = HostKey::generate();
     found(&*connector, &user);
-    let member = Member { name: "core".to_owned(), connector, expected: None };
+    let member = Member { name: "core".to_owned(), connector, expected: None, held: None };
     // Pairs are generated only when a test wants one: the other tests need the time.
     let options = PoolOptions { stock: StockTargets::NONE, ..PoolOptions::default() };
     let pool = Pool::start(vec![member], user, Arc::new(NoLog), options).unwrap();
