@@ -118,7 +118,7 @@ impl Tokens {
     /// For a worker of the test's own.
     pub(crate) fn modules(&self, limit: Duration) -> Modules {
         Modules {
-            program: environment::kmsd().into(),
+            program: environment::kmsd(),
             allowed: vec![MODULE.into()],
             environment: vec![("SOFTHSM2_CONF".into(), self.path("softhsm2.conf").into())],
             limit,
