@@ -17,7 +17,7 @@ use crate::api::Service;
 use crate::app::App;
 use crate::cluster::Clusters;
 use crate::config::{Config, EtcdSettings, Listen};
-use crate::credentials::{Credentials, CredentialsError};
+use crate::credentials::Credentials;
 use crate::development::{Development, Seed, SeedError};
 use crate::http::{Front, Limits, Memory, Pages, Server};
 use crate::iam::{Iam, Setup};
@@ -31,29 +31,26 @@ use crate::quota::Quotas;
 use crate::regions::{Opener, Regions, Ruler};
 use crate::status::DaemonStatus;
 use crate::trail::{self, Trails};
-use kms_audit::{AuditError, AuditLog, LogOptions, checkpoint};
+use kms_audit::{AuditLog, LogOptions, checkpoint};
 use kms_base::clock::{Clock, SystemClock};
 use kms_base::files;
 use kms_base::identifier::is_region;
 use kms_base::space::Space;
 use kms_ceremony::ledger::Ballots;
 use kms_installation::backup::Snapshots;
-use kms_installation::consistency::{ConsistencyError, Domains, Fitting};
-use kms_installation::data_dir::{DataDir, DataDirError};
-use kms_installation::devices::{
-    DevicesConfig, Fleet, FleetError, HostKeys, RootError, fingerprints,
-};
-use kms_installation::link_identity::LinkSetupError;
+use kms_installation::consistency::{Domains, Fitting};
+use kms_installation::data_dir::DataDir;
+use kms_installation::devices::{DevicesConfig, Fleet, FleetError, HostKeys, fingerprints};
 use kms_installation::tls::{self, TlsError};
-use kms_installation::transfer::TransferError;
-use kms_keys::{Barrier, CatalogError};
+use kms_keys::Barrier;
 use kms_sigv4::Verifier;
-use kms_store::etcd::EtcdOptionsError;
-use kms_store::{EtcdStore, RedbStore, Store, StoreError, import};
+use kms_store::{EtcdStore, RedbStore, Store, import};
 
+mod failure;
 mod ports;
 mod replica;
 
+pub use failure::DaemonError;
 use ports::{
     certificate, external_over_tls, external_stores, keep_certificate, limits, listen, proxies,
 };
@@ -65,76 +62,6 @@ const ADMIN_CONNECTIONS: usize = 64;
 const TO_STOP: Duration = Duration::from_secs(1);
 /// The time between attempts to create the keys of the seed while there are no devices.
 const SEED: Duration = Duration::from_secs(1);
-
-/// Why the daemon cannot run; the text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// The port cannot be bound.
-    #[error("cannot listen on {address}: {source}; choose another with {flag} ADDR:PORT")]
-    Listen {
-        /// The address and port.
-        address: String,
-        /// The option that gave the address.
-        flag: &'static str,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// The access keys cannot be used.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// The devices cannot be used.
-    #[error(transparent)]
-    Devices(#[from] FleetError),
-    /// The root certificate of attestation documents cannot be used.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// The audit log cannot be used.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The store cannot be opened, or does not fit the rest.
-    #[error(transparent)]
-    Consistency(#[from] ConsistencyError),
-    /// The options of the etcd cluster cannot be used.
-    #[error(transparent)]
-    Etcd(#[from] EtcdOptionsError),
-    /// The etcd cluster cannot be used.
-    #[error("cannot use {place}: {source}")]
-    Cluster {
-        /// The members and the prefix.
-        place: String,
-        /// What the cluster says.
-        source: StoreError,
-    },
-    /// The store cannot be copied.
-    #[error(transparent)]
-    Replica(#[from] TransferError),
-    /// The store's content cannot be read.
-    #[error("cannot read the store: {0}")]
-    Catalog(#[from] CatalogError),
-    /// The seed cannot be used, or some of its keys were refused.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
-    /// A `--quota` value could not be parsed.
-    #[error("{0}")]
-    Quota(String),
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The link to other daemons cannot be set up.
-    #[error(transparent)]
-    Link(#[from] LinkSetupError),
-    /// The operating system refused another operation.
-    #[error("cannot {what}: {source}")]
-    System {
-        /// The operation that failed.
-        what: &'static str,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-}
 
 /// Runs the daemon until SIGINT or SIGTERM. Calls `ready` with the URL once requests are served.
 /// `ready` is not a type parameter, because the whole daemon would then be compiled with each

@@ -1,6 +1,6 @@
 //! Reads stored records, and has devices open the secrets in them, for a check of the whole store.
 
-use super::external::{proxy_purpose, purpose as external_purpose};
+use super::external::{password_purpose, proxy_purpose, purpose as external_purpose};
 use super::record::{
     AccessKey, Account, ExternalCredential, ExternalStore, Group, ManagedPolicy, Record, Role, User,
 };
@@ -8,11 +8,11 @@ use super::vault::{Sealed, Trace};
 use super::{Iam, layout, purpose};
 use kms_base::error::KmsError;
 use kms_base::record::RecordError;
-use kms_keys::custom_store::CustomKeyStores;
+use kms_keys::custom_store::{Backend, CustomKeyStore, CustomKeyStores};
 
 /// A secret in a record.
 pub(crate) struct Secret {
-    purpose: [(String, String); 3],
+    purpose: Vec<(String, String)>,
     sealed: Sealed,
 }
 
@@ -28,9 +28,9 @@ impl Secret {
         &self.sealed.region
     }
 
-    fn of(purpose: [(&str, &str); 3], sealed: Sealed) -> Self {
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self { purpose: purpose.map(owned), sealed }
+    fn of(purpose: &[(&str, &str)], sealed: Sealed) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { purpose: purpose.iter().map(owned).collect(), sealed }
     }
 }
 
@@ -52,17 +52,19 @@ pub(crate) fn secrets(key: &[u8], value: &[u8]) -> Result<Vec<Secret>, RecordErr
     }
     if key.starts_with(layout::ACCESS_KEYS.as_bytes()) {
         let AccessKey { id, account, secret, .. } = AccessKey::decode(value)?;
-        return Ok(vec![Secret::of(purpose(&id, &account), secret)]);
+        return Ok(vec![Secret::of(&purpose(&id, &account), secret)]);
     }
     if key.starts_with(layout::EXTERNAL_CREDENTIALS.as_bytes()) {
         let ExternalCredential { id, prefix, secret, .. } = ExternalCredential::decode(value)?;
-        return Ok(vec![Secret::of(external_purpose(&id, &prefix), secret)]);
+        return Ok(vec![Secret::of(&external_purpose(&id, &prefix), secret)]);
     }
     if key.starts_with(CUSTOM_KEY_STORES) {
         let stores = CustomKeyStores::decode(value)?.stores.into_iter();
-        let secret = |store: kms_keys::custom_store::CustomKeyStore| {
-            let purpose = proxy_purpose(&store.id, &store.xks_proxy.access_key_id);
-            Secret::of(purpose, store.xks_proxy.secret.clone())
+        let secret = |store: CustomKeyStore| match store.backend {
+            Backend::Xks(proxy) => {
+                Secret::of(&proxy_purpose(&store.id, &proxy.access_key_id), proxy.secret)
+            }
+            Backend::CloudHsm(login) => Secret::of(&password_purpose(&store.id), login.password),
         };
         return Ok(stores.map(secret).collect());
     }
@@ -79,8 +81,8 @@ impl Iam {
         secret: &Secret,
         trace: Trace<'_>,
     ) -> Result<(), KmsError> {
-        let purpose =
-            secret.purpose.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+        let purpose = secret.purpose.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let purpose: Vec<_> = purpose.collect();
         self.vault.check(&purpose, &secret.sealed, trace).await
     }
 }

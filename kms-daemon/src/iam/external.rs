@@ -182,6 +182,6 @@ pub(super) fn proxy_purpose<'p>(store: &'p str, access_key_id: &'p str) -> [(&'p
 }
 
 /// What the password of a custom key store on tokens is sealed for.
-fn password_purpose(store: &str) -> [(&str, &str); 2] {
+pub(super) fn password_purpose(store: &str) -> [(&str, &str); 2] {
     [("customKeyStoreId", store), ("purpose", "key-store-password")]
 }
