@@ -63,7 +63,7 @@ fn state(daemon: &Daemon, name: &str) -> String {
 }
 
 fn await_state(daemon: &Daemon, name: &str, wanted: &str) {
-    until(&format!("{name} is {wanted}"), || state(daemon, name) == wanted);
+    until(format!("{name} is {wanted}"), || state(daemon, name) == wanted);
 }
 
 /// Whether the audit log has a record that contains this.
