@@ -52,7 +52,8 @@ def requests(operation):
     """How many requests of an operation the audit log has."""
     directory = os.path.join(os.path.dirname(os.environ["AWS_SHARED_CREDENTIALS_FILE"]), "audit")
     count = 0
-    for name in os.listdir(directory):
+    # JOURNAL has the last lines once more.
+    for name in filter(lambda name: name.endswith(".jsonl"), os.listdir(directory)):
         with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file:
             count += sum(f'"eventName":"{operation}"' in line for line in file)
     return count
