@@ -109,7 +109,9 @@ fn begin(it: &Begin, place: &Place, output: &mut Output<'_>) -> Result<Outcome, 
         return Err(Failure(format!("{} exists and is not replaced", it.output.display())));
     }
     durable::create_private_dir(&it.output)?;
-    let Single { device, .. } = open(place, &it.output, it.hsm.as_deref())?;
+    // The device ends with `devices`.
+    let Single { device, devices: _devices, lock: _lock, .. } =
+        open(place, &it.output, it.hsm.as_deref())?;
     ensure_fresh(&device)?;
     let identity = *device.identity();
     let certificate = CertificateFile::of_device(it.certificate.as_deref(), &identity)?;

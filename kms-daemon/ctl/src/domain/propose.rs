@@ -359,7 +359,8 @@ fn joiner(text: &str, place: &Place) -> Result<Change<'static>, Failure> {
     if let Ok(Endpoint::Line(line)) = text.parse::<Endpoint>() {
         return Ok(of(&Device::open(&*line.connector(), None, Options::default())?));
     }
-    let Single { device, .. } = place.single(text)?;
+    // The device ends with `devices`.
+    let Single { device, devices: _devices, lock: _lock, .. } = place.single(text)?;
     Ok(of(&device))
 }
 
