@@ -17,8 +17,9 @@ use crate::transport::unix::UnixConnector;
 /// Where one device, or a number of them, is to be found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Endpoint {
-    /// `soft[:N]`: devices in this process.
-    Soft(NonZeroU8),
+    /// `soft[:N]`: devices in this process; `None` for those that are there, and for as many as serve best where
+    /// there are none.
+    Soft(Option<NonZeroU8>),
     /// `qemu[:BOARD][:N]`: emulated devices, started and supervised by the host.
     Qemu {
         /// The board, which has a machine description; `None` for that of the devices that are there.
@@ -72,7 +73,8 @@ impl FromStr for Endpoint {
         };
         let path = || rest.filter(|rest| !rest.is_empty()).map(str::to_owned);
         match scheme {
-            "soft" => count(rest).map(Self::Soft),
+            "soft" if rest.is_none() => Some(Self::Soft(None)),
+            "soft" => count(rest).map(|count| Self::Soft(Some(count))),
             "qemu" => return emulated(rest, text),
             "serial" => path().map(Line::Serial).map(Self::Line),
             "tcp" => path().filter(|address| is_address(address)).map(Line::Tcp).map(Self::Line),
@@ -124,7 +126,8 @@ fn is_address(text: &str) -> bool {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Soft(count) => write!(f, "soft:{count}"),
+            Self::Soft(None) => f.write_str("soft"),
+            Self::Soft(Some(count)) => write!(f, "soft:{count}"),
             Self::Qemu { board: None, count } => write!(f, "qemu:{count}"),
             Self::Qemu { board: Some(board), count } => write!(f, "qemu:{board}:{count}"),
             Self::Line(line) => line.fmt(f),
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn every_form_is_read_and_written() {
         for (text, written) in [
-            ("soft", "soft:1"),
+            ("soft", "soft"),
+            ("soft:1", "soft:1"),
             ("soft:3", "soft:3"),
             ("qemu", "qemu:1"),
             ("qemu:8", "qemu:8"),

@@ -14,6 +14,13 @@ const ENOUGH: usize = 32;
 /// A device that has work and has been silent for so many times what the work should take is held up.
 const PATIENT: u64 = 4;
 
+/// A call that takes a device less than that, in microseconds, costs no more than to wake the device's thread.
+const CHEAP: u64 = 100;
+/// What a device may have to do, in microseconds, until cheap calls go to another one.
+const SHORT: u64 = 300;
+/// Devices whose calls take so long, in microseconds, are as good as each other.
+const SLACK: u64 = 20;
+
 /// Commands that take a device about the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Class {
@@ -104,6 +111,21 @@ impl Meter {
         let silent = now().saturating_sub(self.silent.load(Ordering::Acquire));
         let late = if silent > PATIENT * owed.max(1_000) { silent } else { 0 };
         owed.saturating_add(own).saturating_add(late)
+    }
+
+    /// How much less another device would have to take, in microseconds, to be better. Cheap calls stay together,
+    /// one behind the other, as long as that is no wait to speak of: a thread that is awake already takes the
+    /// next one without being woken.
+    pub(crate) fn slack(&self, class: Class) -> u64 {
+        match self.is_cheap(class) {
+            true => SHORT,
+            false => self.cost(class) / 4 + SLACK,
+        }
+    }
+
+    /// Whether a call of this class costs the device less than to be woken for it.
+    pub(crate) fn is_cheap(&self, class: Class) -> bool {
+        self.cost(class) < CHEAP
     }
 
     /// The time that a call of this class takes the device, in microseconds.
@@ -231,6 +253,27 @@ mod tests {
         assert!((90..=100).contains(&p99.as_micros()), "{p99:?}");
         let (p50, p99) = meter.quantiles();
         assert!(p50 < p99 && p99 == Duration::from_millis(10), "{p50:?} {p99:?}");
+    }
+
+    #[test]
+    fn cheap_calls_stay_together_until_that_is_a_wait() {
+        let meter = Arc::new(Meter::default());
+        assert!(!meter.is_cheap(Class::Quick), "nothing was measured");
+        let took = Duration::from_micros(10);
+        meter.answered(Class::Quick, took, took);
+        assert!(meter.is_cheap(Class::Quick) && !meter.is_cheap(Class::Rsa));
+        // Another device like it, with nothing to do, is better once so many calls are under way.
+        let idle = meter.expected(Class::Quick) + meter.slack(Class::Quick);
+        let together: Vec<_> = std::iter::from_fn(|| {
+            (meter.expected(Class::Quick) <= idle).then(|| meter.begin(Class::Quick))
+        })
+        .collect();
+        assert_eq!(together.len(), 31, "310 microseconds of work");
+        drop(together);
+        // Not behind a slow one.
+        let slow = meter.begin(Class::Rsa);
+        assert!(meter.expected(Class::Quick) > idle);
+        drop(slow);
     }
 
     #[test]

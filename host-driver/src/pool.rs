@@ -49,8 +49,6 @@ pub use stock::{StockLevel, StockTargets};
 
 /// How long a call waits for a device if there has been none for long.
 const OUTAGE: Duration = Duration::from_secs(1);
-/// Waits that differ by less are alike, in microseconds.
-const SLACK: u64 = 20;
 
 /// A device to be in the pool.
 pub struct Member {
@@ -383,9 +381,13 @@ impl Shared {
         }
         let slots = self.slots();
         let count = slots.len();
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
         // What only matters is which device is faster at it.
         let class = Class::of(Opcode::Info, needs.first());
+        // Devices that are about as good take turns, unless waking a second one costs more than it saves.
+        let start = match slots.iter().all(|slot| slot.counters.meter.is_cheap(class)) {
+            true => 0,
+            false => self.next.fetch_add(1, Ordering::Relaxed),
+        };
         let (mut capable, mut lacks) = (false, None);
         let mut best: Option<(u64, &Arc<Slot>, Arc<Device>)> = None;
         for offset in 0..count {
@@ -402,8 +404,7 @@ impl Shared {
                     capable = true;
                     let meter = &slot.counters.meter;
                     let expected = meter.expected(class);
-                    // Devices that are about as good take turns.
-                    let slack = meter.cost(class) / 4 + SLACK;
+                    let slack = meter.slack(class);
                     let better = best.as_ref().is_none_or(|(least, ..)| expected + slack < *least);
                     if better && !asked.contains(&slot.number) {
                         best = Some((expected, slot, device));

@@ -72,7 +72,10 @@ pub struct Admission(Arc<Mutex<Served>>);
 #[derive(Debug, Default)]
 struct Served {
     all: usize,
+    /// Those that have something to do, and some that had a moment ago.
     accounts: HashMap<String, Account>,
+    /// When accounts that have nothing to do any more were forgotten last.
+    swept: Option<Instant>,
     /// Moving average of the time that a request takes, in microseconds.
     usual: u64,
     /// Whose access keys were used, as was verified.
@@ -109,7 +112,7 @@ impl Admission {
     pub fn enter(&self, account: &str) -> Result<Admitted, KmsError> {
         let mut served = self.served();
         let begin = Instant::now();
-        served.accounts.retain(|_, account| account.own > 0 || account.seen + RECENT > begin);
+        served.sweep(begin);
         let is_full = served.is_full_for(account);
         let new = || Account { own: 0, seen: begin };
         let of = served.accounts.entry(account.to_owned()).or_insert_with(new);
@@ -166,14 +169,21 @@ impl Admission {
 }
 
 impl Served {
+    /// Forgets accounts that have nothing to do any more, from time to time: a request costs the same however
+    /// many accounts there are.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| swept + RECENT / 4 > now) {
+            return;
+        }
+        self.accounts.retain(|_, account| account.own > 0 || account.seen + RECENT > now);
+        self.swept = Some(now);
+    }
+
     /// Whether an account has to wait for others.
     fn is_full_for(&self, account: &str) -> bool {
-        let own = self.accounts.get(account).map_or(0, |account| account.own);
-        let now = Instant::now();
-        let others = self.accounts.iter().filter(|(name, other)| {
-            *name != account && (other.own > 0 || other.seen + RECENT > now)
-        });
-        let others = others.count();
+        let known = self.accounts.get(account);
+        let own = known.map_or(0, |account| account.own);
+        let others = self.accounts.len() - usize::from(known.is_some());
         let share = |of: usize| (of / (others + 1)).max(1);
         // While requests are slow, those of one account make those of others slower.
         if others > 0 && self.usual > SLOW && own >= share(CONTESTED) {

@@ -183,7 +183,12 @@ impl Daemon {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .arg("--data")
             .arg(self.data())
-            .args(self.hsms.iter().flat_map(|hsm| ["--hsm", hsm]))
+            // One device, however many processors there are.
+            .args(
+                self.hsms
+                    .iter()
+                    .flat_map(|hsm| ["--hsm", if hsm == "soft" { "soft:1" } else { hsm }]),
+            )
             .args(&self.more)
             .current_dir(environment::root());
         Process::start(&mut command)

@@ -264,7 +264,7 @@ fn memory_is_not_written_to_disk() {
     let mut limited = Process::start(
         command
             .arg(environment::kmsd())
-            .args(["--hsm", "soft", "--listen", "127.0.0.1:0", "--data"])
+            .args(["--hsm", "soft:1", "--listen", "127.0.0.1:0", "--data"])
             .arg(directory.path().join("data")),
     );
     let _ = limited.expect_line("listening on ", PATIENCE);

@@ -72,7 +72,7 @@ fn hsms_of(regions: &[RegionOf]) -> Vec<String> {
             line.strip_prefix(kind)?.strip_prefix('-')?.parse::<u16>().ok()
         });
         if let Some(last) = numbers.max() {
-            hsms.push(if last == 0 { kind.to_owned() } else { format!("{kind}:{}", last + 1) });
+            hsms.push(format!("{kind}:{}", last + 1));
         }
     }
     let others = lines().filter(|(_, line)| !is_own(line));
@@ -92,6 +92,6 @@ mod tests {
             RegionOf { region, domain: None, lines, flashes: Vec::new() }
         };
         let regions = [region("eu-west-1", &lines[1..2]), region("us-east-1", &lines)];
-        assert_eq!(hsms_of(&regions), ["soft:2", "qemu", "us-east-1=tcp:h:1"]);
+        assert_eq!(hsms_of(&regions), ["soft:2", "qemu:1", "us-east-1=tcp:h:1"]);
     }
 }

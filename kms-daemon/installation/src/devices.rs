@@ -156,6 +156,7 @@ impl Devices {
         let hsm = directory(&config.data, &config.region)?;
         let keys = HostKeys::of_data(&config.data)?;
         let registry = Registry::load(&hsm)?;
+        let endpoints = start::counted(endpoints, &hsm, &registry.lines());
         let (lines, running) =
             start::start(&endpoints, config, &hsm, |name| !all && registry.is_removed(name))?;
         Ok(Self {

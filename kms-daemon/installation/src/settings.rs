@@ -108,7 +108,8 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS", env = "STRONGROOM_REPLICA_INTERVAL", requires = "replica")]
     pub replica_interval: Option<u64>,
     /// Devices: soft[:N], qemu[:BOARD][:N], serial:PATH, tcp:HOST:PORT, unix:PATH, with REGION=… in front for
-    /// one Region only; repeatable [default: soft]. BOARD is an emulated board, such as mps2_an505 [default:
+    /// one Region only; repeatable [default: soft]. soft alone stands for the in-process devices that are there,
+    /// and in a new Region for one for each processor, at most four. BOARD is an emulated board, such as mps2_an505 [default:
     /// that of the flash in the data directory, else qemu_riscv32].
     #[arg(long, value_name = "HSM", env = "STRONGROOM_HSM", value_delimiter = ',')]
     pub hsm: Option<Vec<String>>,

@@ -28,7 +28,7 @@ const DEVICE: &str = "device";
 /// Below it: where the backup of the installation is restored, for as long as its keys are opened.
 const RESTORED: &str = "restored";
 /// The device that is made for it.
-const OWN: &str = "soft";
+const OWN: &str = "soft:1";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Drill {

@@ -336,7 +336,9 @@ impl Place {
 /// The name that the one device of a value of `--hsm` has, and the values that start it.
 fn single_of(hsm: &str) -> (String, Vec<String>) {
     let kind = match hsm.parse() {
-        Ok(Endpoint::Soft(NonZeroU8::MIN)) => "soft",
+        Ok(Endpoint::Soft(None | Some(NonZeroU8::MIN))) => {
+            return ("soft-0".to_owned(), vec!["soft:1".to_owned()]);
+        }
         Ok(Endpoint::Qemu { count: NonZeroU8::MIN, .. }) => "qemu",
         _ => return (hsm.to_owned(), hsms_of(&[hsm])),
     };
@@ -354,7 +356,8 @@ mod tests {
             (name, hsms.join(" "))
         };
         let pair = |name: &str, hsm: &str| (name.to_owned(), hsm.to_owned());
-        assert_eq!(of("soft"), pair("soft-0", "soft"));
+        assert_eq!(of("soft"), pair("soft-0", "soft:1"));
+        assert_eq!(of("soft:1"), pair("soft-0", "soft:1"));
         assert_eq!(of("qemu:mps2_an505"), pair("qemu-0", "qemu:mps2_an505"));
         assert_eq!(of("qemu-1"), pair("qemu-1", "qemu:2"));
         assert_eq!(of("tcp:h:1"), pair("tcp:h:1", "tcp:h:1"));

@@ -1,19 +1,24 @@
 //! Names every line, and starts those devices of the daemon's own whose flash exists.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU8;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use host_driver::emulator::{Attachment, EmulatorConfig, EmulatorError, Machine, board_of};
 use host_driver::endpoint::Endpoint;
 use host_driver::transport::{Transport, TransportError};
+use hsm_protocol::domain::MAX_MEMBERS;
 
 use super::own::{Kind, Own, OwnError, flash_of};
 use super::{DevicesConfig, DevicesError, Line};
 
 /// The board of emulated devices if none is named, and of those that were made before there was a choice.
 const BOARD: &str = "qemu_riscv32";
+
+/// In-process devices that a new Region gets at most by itself. Each takes a processor while it computes.
+const MOST_OWN: u8 = 4;
 
 /// Devices that run inside or below this process; they end when it is dropped.
 #[derive(Default)]
@@ -32,6 +37,27 @@ impl fmt::Debug for Running {
     }
 }
 
+/// Says how many devices `soft` stands for. If it is the only value: those that are there, or were, and in a new
+/// Region one for each processor, up to [`MOST_OWN`]. Beside others it is one.
+pub(super) fn counted(mut endpoints: Vec<Endpoint>, dir: &Path, known: &[String]) -> Vec<Endpoint> {
+    if let [Endpoint::Soft(count @ None)] = &mut endpoints[..] {
+        let most = u8::try_from(MAX_MEMBERS).unwrap_or(u8::MAX);
+        let is_there = |number: &u8| {
+            let name = format!("soft-{number}");
+            known.contains(&name) || flash_of(dir, &name).exists()
+        };
+        *count = match (0..most).rev().find(is_there) {
+            Some(last) => NonZeroU8::new(last + 1),
+            None if !known.is_empty() => None,
+            None => {
+                let processors = thread::available_parallelism().map_or(1, |number| number.get());
+                NonZeroU8::new(processors.try_into().unwrap_or(MOST_OWN).min(MOST_OWN))
+            }
+        };
+    }
+    endpoints
+}
+
 /// Starts what `endpoints` ask for. Devices of one kind are numbered through all endpoints. One that
 /// has no flash is not made here.
 pub(super) fn start(
@@ -47,7 +73,7 @@ pub(super) fn start(
     for endpoint in endpoints {
         match endpoint {
             Endpoint::Soft(count) => {
-                for _ in 0..count.get() {
+                for _ in 0..count.map_or(1, NonZeroU8::get) {
                     let name = format!("soft-{soft}");
                     soft += 1;
                     if !is_removed(&name) {
@@ -107,7 +133,9 @@ pub(super) fn unusable(endpoints: &[Endpoint], trouble: &str) -> Result<Vec<Line
     };
     for endpoint in endpoints {
         match endpoint {
-            Endpoint::Soft(count) => names.extend(numbered("soft", &mut soft, count.get())),
+            Endpoint::Soft(count) => {
+                names.extend(numbered("soft", &mut soft, count.map_or(1, NonZeroU8::get)));
+            }
             Endpoint::Qemu { count, .. } => {
                 names.extend(numbered("qemu", &mut emulated, count.get()))
             }
@@ -209,6 +237,28 @@ mod tests {
         if let Some(board) = board {
             fs::write(own.join("board"), format!("{board}\n")).unwrap();
         }
+    }
+
+    #[test]
+    fn soft_alone_stands_for_what_is_there_and_in_a_new_region_for_the_processors() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let of = |hsms: &[&str], known: &[&str]| {
+            let endpoints = hsms.iter().map(|hsm| hsm.parse().unwrap()).collect();
+            let known: Vec<_> = known.iter().map(|&line| line.to_owned()).collect();
+            let counted = counted(endpoints, dir, &known);
+            counted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let processors = thread::available_parallelism().unwrap().get().min(4);
+        assert_eq!(of(&["soft"], &[]), format!("soft:{processors}"));
+        assert_eq!(of(&["soft:3"], &["soft-0"]), "soft:3");
+        assert_eq!(of(&["soft"], &["soft-0"]), "soft:1", "nobody has asked for another one");
+        assert_eq!(of(&["soft"], &["soft-0", "soft-5"]), "soft:6");
+        assert_eq!(of(&["soft"], &["serial:/dev/x"]), "soft", "one, beside what was there");
+        assert_eq!(of(&["soft", "unix:/x"], &[]), "soft unix:/x");
+        // One whose record is lost, or that a killed daemon has made.
+        fs::write(flash_of(dir, "soft-1"), "x").unwrap();
+        assert_eq!(of(&["soft"], &[]), "soft:2");
     }
 
     #[test]

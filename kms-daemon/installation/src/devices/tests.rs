@@ -130,11 +130,11 @@ fn keys_without_their_devices_get_no_new_domain() {
     // A device of another domain is none of theirs.
     drop(devices);
     let other = tempfile::tempdir().unwrap();
-    drop(prepared(other.path(), &["soft"], Scope::Own).unwrap());
+    drop(prepared(other.path(), &["soft:1"], Scope::Own).unwrap());
     std::fs::rename(other.path().join("hsm"), dir.path().join("hsm")).unwrap();
     std::fs::remove_dir_all(dir.path().join("hosts")).unwrap();
     std::fs::rename(other.path().join("hosts"), dir.path().join("hosts")).unwrap();
-    let (_, troubles) = with_keys(dir.path(), &["soft"], domain);
+    let (_, troubles) = with_keys(dir.path(), &["soft:1"], domain);
     assert!(matches!(troubles[..], [DevicesError::AnotherDomain { .. }]), "{troubles:?}");
 }
 
@@ -176,7 +176,7 @@ fn a_missing_flash_of_two_is_told_and_comes_back() {
 #[test]
 fn devices_of_the_time_of_one_region_are_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let devices = prepared(dir.path(), &["soft"], Scope::Own).unwrap().0;
+    let devices = prepared(dir.path(), &["soft:1"], Scope::Own).unwrap().0;
     let domain = devices.registry.domain();
     drop(devices);
     let (hsm, former) = (dir.path().join("hsm"), dir.path().join("hsm-of-one-region"));
@@ -185,7 +185,7 @@ fn devices_of_the_time_of_one_region_are_kept() {
     std::fs::remove_dir(&hsm).unwrap();
     std::fs::rename(dir.path().join("kept"), &hsm).unwrap();
     let check = || {
-        let (devices, steps) = prepared(dir.path(), &["soft"], Scope::Own).unwrap();
+        let (devices, steps) = prepared(dir.path(), &["soft:1"], Scope::Own).unwrap();
         assert_eq!((devices.registry.domain(), steps.len()), (domain, 0));
     };
     check();
@@ -211,8 +211,8 @@ fn devices_of_others_are_provisioned_on_request_only() {
 
     // One of another data directory is of another domain.
     let other = tempfile::tempdir().unwrap();
-    drop(prepared(other.path(), &["soft"], Scope::Own).unwrap());
-    let error = prepared(other.path(), &["soft", &first], Scope::All).err().unwrap();
+    drop(prepared(other.path(), &["soft:1"], Scope::Own).unwrap());
+    let error = prepared(other.path(), &["soft:1", &first], Scope::All).err().unwrap();
     assert!(error.to_string().contains("does not know this host"), "{error}");
 }
 
@@ -224,8 +224,8 @@ fn what_cannot_start_says_why() {
     assert!(start(&["hard"]).contains("soft[:N]"));
     assert!(start(&["qemu"]).contains("--firmware"));
     assert!(start(&["unix:/x", "unix:/x"]).contains("unix:/x is given twice"));
-    let running = prepared(dir.path(), &["soft"], Scope::Own).unwrap();
-    let second = Devices::start(&config(dir.path(), &["soft"])).unwrap();
+    let running = prepared(dir.path(), &["soft:1"], Scope::Own).unwrap();
+    let second = Devices::start(&config(dir.path(), &["soft:1"])).unwrap();
     let error = second.lines[0].connector.connect().err().unwrap().to_string();
     assert!(error.contains("another device is running on it"), "{error}");
     drop(running);

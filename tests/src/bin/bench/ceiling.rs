@@ -32,8 +32,8 @@ pub(crate) const SERVE: &str = "--serve-ceiling";
 /// Where the ceiling finds the access key.
 const ID: &str = "STRONGROOM_CEILING_ID";
 const SECRET: &str = "STRONGROOM_CEILING_SECRET";
-/// Connections of the rows.
-const CONNECTIONS: [usize; 3] = [1, 16, 64];
+/// Connections of the rows, unless the person says.
+pub(crate) const CONNECTIONS: [usize; 3] = [1, 16, 64];
 /// Turns of each of both.
 const TURNS: usize = 3;
 /// As long as the answer to most requests.
@@ -151,20 +151,24 @@ pub(crate) struct Row {
     ceiling: Run,
 }
 
-/// Measures every operation, `time` for each turn.
+/// Measures the chosen operations at these numbers of connections, `time` for each turn.
 ///
 /// # Errors
 /// If the ceiling does not start.
-pub(crate) fn measure(hsm: &str, time: Duration) -> io::Result<Vec<Row>> {
+pub(crate) fn measure(
+    hsm: &str,
+    (is_chosen, connections): (&dyn Fn(&str) -> bool, &[usize]),
+    time: Duration,
+) -> io::Result<Vec<Row>> {
     // Key pairs that are made in advance would be measured too.
     let daemon = Daemon::start_with(&[hsm], &["--rsa-stock", "0,0,0"]);
     let ceiling = Ceiling::start(&daemon.credentials())?;
     let operations = load::operations(&daemon, true);
     load::settle(&daemon);
     let mut rows = Vec::new();
-    for (operation, body) in operations {
+    for (operation, body) in operations.into_iter().filter(|(row, _)| is_chosen(row)) {
         let request = load::request(operation, &body);
-        for connections in CONNECTIONS {
+        for &connections in connections {
             eprintln!("{operation}, {connections} connections …");
             let run = |address: &str, process| {
                 let sign = || request.clone().signed(&daemon).to_bytes(daemon.address());

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 const SIGNED: Duration = Duration::from_secs(1);
 /// The longest that a daemon works by itself after its start.
 const MOST_WORK: Duration = Duration::from_secs(180);
+/// Keys of a page of `ListKeys`.
+const PAGE: usize = 100;
 
 /// What one operation did at one number of connections.
 pub(crate) struct Row {
@@ -112,6 +114,12 @@ pub(crate) fn operations(daemon: &Daemon, with_rsa: bool) -> Vec<(&'static str, 
         let sign = json!({ "KeyId": rsa, "Message": plaintext, "SigningAlgorithm": algorithm });
         rows.push(("Sign RSA_2048", sign));
     }
+    for _ in 0..PAGE {
+        create("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
+    }
+    rows.push(("ListKeys", json!({ "Limit": PAGE })));
+    // Last, as what it makes stays.
+    rows.push(("CreateKey", json!({ "Description": "benchmark" })));
     rows
 }
 

@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 const USAGE: &str =
     "usage: bench [--seconds N] [--only PART] [--keys N] [--specs LIST] [--record FILE]
              [--json]
-       bench --against-ceiling [--seconds N] [--record FILE] [--json]
+       bench --against-ceiling [--seconds N] [--hsm HSM] [--operations LIST]
+             [--connections LIST] [--record FILE] [--json]
        bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
@@ -36,6 +37,11 @@ const USAGE: &str =
                 requests on an in-process device beside a server that only checks signatures,
                 in turn: ratios, and what a request costs; --record appends them to a history
                 such as docs/throughput.jsonl
+  --hsm HSM     on these devices instead, such as soft:2
+  --operations LIST
+                these rows only, such as \"Encrypt,Sign RSA_2048\"
+  --connections LIST
+                at these numbers of connections, instead of 1,16,64
   --json        one JSON document instead of tables
   --board NAME  this device only (default: every emulated board)
   --specs LIST  what keys of these specs cost a device, such as ECC_NIST_P256,RSA_2048 (default:
@@ -61,6 +67,9 @@ struct Options {
     specs: Option<String>,
     profile: Option<String>,
     against_ceiling: bool,
+    hsm: String,
+    operations: Option<Vec<String>>,
+    connections: Vec<usize>,
     json: bool,
 }
 
@@ -156,7 +165,11 @@ fn outcome(outcome: Result<(), impl std::fmt::Display>) -> ExitCode {
 }
 
 fn against_ceiling(options: &Options) -> std::io::Result<()> {
-    let rows = ceiling::measure("soft", Duration::from_secs(options.seconds))?;
+    let chosen = |row: &str| {
+        options.operations.as_ref().is_none_or(|chosen| chosen.iter().any(|name| name == row))
+    };
+    let time = Duration::from_secs(options.seconds);
+    let rows = ceiling::measure(&options.hsm, (&chosen, &options.connections), time)?;
     if let Some(history) = &options.record {
         ceiling::record(&rows, history)?;
     }
@@ -164,7 +177,7 @@ fn against_ceiling(options: &Options) -> std::io::Result<()> {
         let rows: Value = rows.iter().map(ceiling::Row::to_json).collect();
         println!("{rows:#}");
     } else {
-        ceiling::print("soft", &rows);
+        ceiling::print(&options.hsm, &rows);
     }
     Ok(())
 }
@@ -196,6 +209,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         specs: None,
         profile: None,
         against_ceiling: false,
+        hsm: "soft:1".to_owned(),
+        operations: None,
+        connections: ceiling::CONNECTIONS.to_vec(),
         json: false,
     };
     while let Some(argument) = arguments.next() {
@@ -230,6 +246,19 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                     return Err(format!("--board takes {}", boards.join(" or ")));
                 }
                 options.boards.push(board);
+            }
+            "--hsm" => options.hsm = arguments.next().ok_or("--hsm takes a device")?,
+            "--operations" => {
+                let list = arguments.next().ok_or("--operations takes rows")?;
+                options.operations = Some(list.split(',').map(str::to_owned).collect());
+            }
+            "--connections" => {
+                let list = arguments.next().unwrap_or_default();
+                let numbers = list.split(',').map(|number| number.parse().ok());
+                let numbers: Option<Vec<usize>> = numbers.collect();
+                options.connections = numbers
+                    .filter(|numbers| numbers.iter().all(|number| (1..=1024).contains(number)))
+                    .ok_or("--connections takes numbers from 1 to 1024")?;
             }
             "--profile" => {
                 options.profile = Some(arguments.next().ok_or("--profile takes a command")?);
