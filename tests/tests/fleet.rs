@@ -92,6 +92,31 @@ fn under_load(daemon: &Daemon, key: &str, disturb: impl FnOnce()) {
 }
 
 #[test]
+fn without_a_number_a_new_region_gets_a_device_for_each_processor_and_keeps_them() {
+    let mut daemon = Daemon::start(&[]);
+    let processors = thread::available_parallelism().expect("it is known").get().min(4);
+    let names = |daemon: &Daemon| {
+        await_devices(daemon, processors);
+        let devices = list(daemon);
+        let of = |device: &Value| (device["Name"].to_string(), device["DeviceId"].to_string());
+        devices.iter().map(of).collect::<Vec<_>>()
+    };
+    let first = names(&daemon);
+    assert_eq!(first.len(), processors, "{first:?}");
+    let key = create(&daemon);
+    encrypt(&daemon, &key);
+    again(&mut daemon);
+    assert_eq!(names(&daemon), first);
+    encrypt(&daemon, &key);
+
+    // Those of an installation that has fewer stay as many: nobody has asked for another.
+    let mut daemon = Daemon::start(&["soft:1"]);
+    daemon.replace_hsms(&[]);
+    again(&mut daemon);
+    assert_eq!(list(&daemon).len(), 1);
+}
+
+#[test]
 fn a_device_is_drained_under_load_and_stays_drained() {
     let mut daemon = Daemon::start(&["soft:2"]);
     await_devices(&daemon, 2);
