@@ -92,7 +92,7 @@ async fn fifty_kills_lose_nothing_acknowledged() {
 /// The emulators must not outlive the daemon: the next one needs their flash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn emulated_devices_follow_a_killed_daemon() {
-    let mut daemon = Daemon::start(&["qemu:2"]);
+    let mut daemon = Daemon::start_with(&["qemu:2"], &["--rsa-stock", "0,0,0"]);
     await_devices(&daemon, 2);
     let emulators = children(daemon.id());
     assert_eq!(emulators.len(), 2, "{emulators:?}");

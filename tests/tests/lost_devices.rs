@@ -26,7 +26,7 @@ fn nor_do_those_of_emulated_devices() {
 }
 
 fn lose_and_restore(hsm: &str, flash: &str) {
-    let mut daemon = Daemon::start(&[hsm]);
+    let mut daemon = Daemon::start_with(&[hsm], &["--rsa-stock", "0,0,0"]);
     let key = create(&daemon);
     let blob = encrypt(&daemon, &key);
     let devices = readiness(&daemon).2["devices"].clone();

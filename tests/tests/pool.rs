@@ -109,7 +109,7 @@ fn emulators(daemon: &Daemon) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_device_fails_no_request() {
-    let daemon = Daemon::start(&["qemu:2"]);
+    let daemon = Daemon::start_with(&["qemu:2"], &["--rsa-stock", "0,0,0"]);
     let mut load = Load::start(&daemon).await;
     await_devices(&daemon, 2);
     // Each device in turn: the second kill shows that the first one came back to work.
@@ -133,7 +133,7 @@ async fn a_killed_device_fails_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_device_fails_no_request() {
-    let daemon = Daemon::start(&["qemu:2"]);
+    let daemon = Daemon::start_with(&["qemu:2"], &["--rsa-stock", "0,0,0"]);
     let mut load = Load::start(&daemon).await;
     await_devices(&daemon, 2);
     load.prove().await;

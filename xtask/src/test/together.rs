@@ -19,16 +19,20 @@ use crate::{
 };
 
 /// Those that take longest, and are not to be the last: in order of what they take.
-const LONG: [&str; 12] = [
+const LONG: [&str; 16] = [
     "vectors",
-    "pico",
-    "update",
-    "memory",
-    "ram",
     "clients",
+    "trails",
     "programs",
-    "line",
+    "ram",
+    "memory",
+    "update",
+    "pico",
     "durability",
+    "differential",
+    "rewrap",
+    "chaos",
+    "floods",
     "crash",
     "recipient",
     "device",
