@@ -36,7 +36,7 @@ pub struct RequestDigest(pub [u8; 32]);
 
 impl core::fmt::Debug for RequestDigest {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        crate::hex::write(&self.0, f)
     }
 }
 

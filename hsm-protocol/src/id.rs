@@ -24,7 +24,7 @@ macro_rules! identifiers {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                crate::hex::write(&self.0, f)
             }
         }
 
@@ -97,7 +97,7 @@ impl KeyId {
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.multi_region { "KeyId(mrk-" } else { "KeyId(" })?;
-        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        crate::hex::write(&self.bytes, f)?;
         f.write_str(")")
     }
 }

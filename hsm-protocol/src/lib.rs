@@ -43,6 +43,7 @@ mod der;
 pub mod domain;
 pub mod error;
 pub mod frame;
+mod hex;
 pub mod id;
 pub mod identity;
 pub mod key_spec;

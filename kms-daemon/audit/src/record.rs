@@ -16,6 +16,7 @@ use super::facts::KEY;
 use host_driver::audit::DeviceReceipt;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::{Principal, PrincipalKind, TemporarySession};
+use kms_base::text::bounded;
 
 /// CloudTrail's bound on user agents, error codes and error messages, in bytes.
 const SHORT: usize = 1024;
@@ -410,11 +411,6 @@ pub fn member_time(time: SystemTime) -> String {
             "[month repr:short] [day padding:none], [year], [hour repr:12 padding:none]:[minute]:[second] [period]"
         ))
         .unwrap_or_default()
-}
-
-/// The longest prefix of at most `limit` bytes.
-fn bounded(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
 }
 
 #[cfg(test)]

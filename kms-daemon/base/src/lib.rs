@@ -13,6 +13,7 @@ pub mod passphrase;
 pub mod principal;
 pub mod record;
 pub mod space;
+pub mod text;
 
 /// Bytes that nobody has seen before.
 ///

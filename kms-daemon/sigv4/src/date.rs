@@ -36,11 +36,12 @@ impl RequestDate {
             Some(text) => ("x-amz-date", text),
             None => ("date", text(DATE.as_str()).unwrap_or_default()),
         };
+        if let Some(time) = parse_basic(text) {
+            return Ok(Self { time, iso: text.to_owned(), header });
+        }
         let time = match header {
-            "date" => {
-                parse_basic(text).or_else(|| httpdate::parse_http_date(text).ok().map(Into::into))
-            }
-            _ => parse_basic(text),
+            "date" => httpdate::parse_http_date(text).ok().map(OffsetDateTime::from),
+            _ => None,
         };
         let time = time.ok_or_else(|| bad_date(text))?;
         Ok(Self { time, iso: basic(time), header })

@@ -56,11 +56,15 @@ impl Absent {
     /// Returns the service that a request is signed for, unless that service or the request's
     /// target is served here.
     pub(super) fn of(head: &Parts) -> Option<Self> {
-        let name = claimed(head)?;
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let form = match header(TARGET) {
-            // The signature is then invalid, as it is for another service.
-            Some(target) if target.starts_with(TARGET_PREFIX) => return None,
+        let target = header(TARGET);
+        if target.is_some_and(|target| target.starts_with(TARGET_PREFIX)) {
+            // If it is signed for another service, its signature is invalid here.
+            return None;
+        }
+        let name = claimed(head)?;
+        let form = match target {
+            // The same of the services beside KMS.
             Some(target) if Service::from_target(target).is_some() => return None,
             Some(_) => Form::Json,
             None if header("smithy-protocol") == Some("rpc-v2-cbor") => Form::Cbor,

@@ -14,6 +14,7 @@ use crate::metrics::Refusal;
 use kms_audit::{AuditFacts, Caller, Outcome, RequestRecord};
 use kms_base::context::RequestContext;
 use kms_base::principal::Principal;
+use kms_base::text::bounded;
 
 /// Longest `User-Agent` and `Referer` that is kept, in bytes.
 const MAX_HEADER: usize = 1024;
@@ -54,7 +55,7 @@ impl InFlight {
     pub(super) fn new(head: &Parts, peer: Peer, region: &str) -> Self {
         let (headers, authority) = (&head.headers, authority(head));
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let kept = |name: &str| text(name).map(|value| value.chars().take(MAX_HEADER).collect());
+        let kept = |name: &str| text(name).map(|value| bounded(value, MAX_HEADER).to_owned());
         let claimed = text("authorization").and_then(claimed_key);
         Self {
             request_id: Uuid::new_v4(),
@@ -68,9 +69,7 @@ impl InFlight {
                 .filter(|id| id.len() <= MAX_INVOCATION)
                 .map(str::to_owned),
             referer: kept("referer"),
-            host: authority
-                .or_else(|| text("host"))
-                .map(|host| host.chars().take(MAX_HOST).collect()),
+            host: authority.or_else(|| text("host")).map(|host| bounded(host, MAX_HOST).to_owned()),
             claimed_key: claimed.map(str::to_owned),
             principal: None,
             store: None,

@@ -14,6 +14,7 @@ use crate::app::App;
 use kms_audit::Outcome;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
+use kms_base::text::bounded;
 use kms_model::Operation;
 use kms_sigv4::SigningService;
 
@@ -22,7 +23,7 @@ const JSON: &str = "application/x-amz-json-1.1";
 pub(super) const TARGET: &str = "x-amz-target";
 /// Start of the operations of KMS in it.
 pub(super) const TARGET_PREFIX: &str = "TrentService.";
-/// Longest operation that is recorded, in characters.
+/// Longest operation that is recorded, in bytes.
 pub(super) const MAX_NAME: usize = 128;
 
 /// A request to KMS.
@@ -39,7 +40,7 @@ impl Kms {
         let target = target.unwrap_or_default();
         let name = target.strip_prefix(TARGET_PREFIX);
         let operation = name.and_then(Operation::from_name).filter(|_| head.uri.path() == "/");
-        Self { name: name.unwrap_or(target).chars().take(MAX_NAME).collect(), operation }
+        Self { name: bounded(name.unwrap_or(target), MAX_NAME).to_owned(), operation }
     }
 
     /// Whether there is such an operation.

@@ -20,6 +20,7 @@ use crate::management::{Format, Node, Operation, Protocol, Refusal, Service};
 use kms_audit::Outcome;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
+use kms_base::text::bounded;
 use kms_query::{Code, Form, IamError};
 use kms_sigv4::SigningService;
 
@@ -142,7 +143,7 @@ impl OfPrincipals for Query {
     ) -> Result<(), IamError> {
         let named = target(head);
         if let Some((_, action)) = named {
-            request.name = bounded(action);
+            request.name = bounded(action, MAX_NAME).to_owned();
         }
         self.form = match named {
             Some(_) => Form::parse_json(content)?,
@@ -164,7 +165,7 @@ impl OfPrincipals for Query {
             Some(absent) => absent.source().into(),
             None => self.service.source().into(),
         };
-        request.name = bounded(action);
+        request.name = bounded(action, MAX_NAME).to_owned();
         let operation =
             Operation::find(service, action, version).map_err(|error| match absent {
                 Some(absent) => IamError::new(error.code(), absent.text()),
@@ -196,11 +197,6 @@ impl OfPrincipals for Query {
         let facts = &mut request.facts;
         app.management.call(operation, &context, &self.form, facts, &app.service).await
     }
-}
-
-/// An operation as records name it.
-fn bounded(action: &str) -> String {
-    action.chars().take(MAX_NAME).collect()
 }
 
 /// The form that the client reads.

@@ -9,6 +9,7 @@ use crate::management::Node;
 use crate::management::jobs::Job;
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;
+use kms_base::text::bounded;
 use kms_query::{Code, IamError};
 
 /// The services that are here, by their names in actions.
@@ -99,7 +100,7 @@ pub(super) async fn services(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
         .management
         .jobs
         .find(id, call.account())
-        .ok_or_else(|| missing("job", &bounded(id)))?;
+        .ok_or_else(|| missing("job", &bounded(id, 256)))?;
     let Subject { identities, .. } = subject(call, &job.arn).await?;
     let mut uses = Vec::new();
     for (id, arn) in &identities {
@@ -171,7 +172,7 @@ async fn subject(call: &Call<'_>, arn: &str) -> Result<Subject, IamError> {
         _ => None,
     };
     let arn = found.filter(|own| own == arn).ok_or_else(|| {
-        let text = format!("ARN {} does not exist.", bounded(arn));
+        let text = format!("ARN {} does not exist.", bounded(arn, 256));
         IamError::new(Code::NoSuchEntity, text)
     })?;
     identities.sort();
@@ -226,8 +227,4 @@ async fn holders<R: Cached>(
 
 fn time(time: Timestamp) -> Node {
     Node::from(event_time(time.into()))
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(256).collect()
 }

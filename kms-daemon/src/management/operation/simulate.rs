@@ -15,6 +15,7 @@ use crate::policy::simulation::{
 };
 use kms_base::identifier::Tags;
 use kms_base::principal::{Principal, PrincipalKind, User};
+use kms_base::text::bounded;
 
 /// Most policies, actions, resources and condition keys of a request.
 const MAX_LISTED: usize = 1000;
@@ -39,13 +40,13 @@ pub(super) async fn principal(call: &mut Call<'_>) -> Result<Option<Node>, IamEr
     let arn = form.required("PolicySourceArn")?;
     call.authorize(Some(arn))?;
     let start = format!("arn:aws:iam::{}:", call.account());
-    let resource = arn.strip_prefix(&start).ok_or_else(|| missing("entity", &bounded(arn)))?;
+    let resource = arn.strip_prefix(&start).ok_or_else(|| missing("entity", &bounded(arn, 256)))?;
     let mut subject = match resource.split_once('/') {
         Some(("group", path)) => {
             let name = path.rsplit('/').next().unwrap_or_default();
             let group = call.directory().group(call.account(), name).await?;
             let group = group.filter(|group| group.arn() == arn);
-            let group = group.ok_or_else(|| missing("group", &bounded(name)))?;
+            let group = group.ok_or_else(|| missing("group", &bounded(name, 256)))?;
             let documents = call.iam.documents_of_group(&group).await?;
             Subject { caller: None, tags: Tags::new(), documents, boundary: None }
         }
@@ -160,7 +161,7 @@ fn action(name: &str) -> Result<Action, IamError> {
     Action::parse(name).ok_or_else(|| {
         let text = format!(
             "Invalid Action in ActionNames: {} is not an action of a service that exists here.",
-            bounded(name)
+            bounded(name, 256)
         );
         IamError::new(Code::InvalidInput, text)
     })
@@ -274,8 +275,4 @@ fn statement(subject: &Subject, matched: &Matched) -> Node {
         ("StartPosition", span.map(|(start, _)| position(start))),
         ("EndPosition", span.map(|(_, end)| position(end))),
     ])
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(256).collect()
 }
