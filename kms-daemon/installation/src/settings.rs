@@ -191,7 +191,7 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_XKS_LISTEN")]
     pub xks_listen: Option<String>,
     /// Let only clients connect to --xks-listen that show a certificate of these authorities, PEM; requires
-    /// TLS [default: no certificate is asked for].
+    /// TLS; read again at SIGHUP [default: no certificate is asked for].
     #[arg(long, value_name = "FILE", env = "STRONGROOM_XKS_CLIENT_CA", requires = "xks_listen")]
     pub xks_client_ca: Option<PathBuf>,
     /// Name that the certificate of such a client must have as its common name or as a DNS name; repeatable

@@ -10,7 +10,7 @@ use super::DaemonError;
 use crate::config::{Config, Listen, XksProxies};
 use crate::http::{Limits, Pages, Server};
 use crate::proxy::Proxies;
-use kms_installation::tls::{self, Clients, Served, TlsError, is_wide};
+use kms_installation::tls::{self, MutualTls, Served, TlsError, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.
@@ -47,12 +47,12 @@ pub(super) fn external_over_tls(
     config: &Config,
     server: Server,
     certificate: &Arc<Served>,
-) -> Result<Server, TlsError> {
-    let served = match &config.xks_clients {
-        None => certificate.config()?,
-        Some((authorities, names)) => certificate.config_for(Clients::new(authorities, names)?)?,
+) -> Result<(Server, Option<Arc<MutualTls>>), TlsError> {
+    let Some((authorities, names)) = &config.xks_clients else {
+        return Ok((server.over_tls(certificate.config()?), None));
     };
-    Ok(server.over_tls(served))
+    let clients = MutualTls::new(Arc::clone(certificate), authorities.clone(), names.clone())?;
+    Ok((server.over_mutual_tls(Arc::clone(&clients)), Some(clients)))
 }
 
 /// As many connections as there are file descriptors for.
