@@ -5,8 +5,8 @@
 //! response a bound, and each store a bound on calls under way; beyond that a call fails at once. A store whose
 //! proxy does not answer rests: calls fail at once for a second, then one asks again.
 //!
-//! Owners of accounts choose the host. It has to be one that the operator of the daemon has named, so that
-//! nobody makes the daemon connect to what only the daemon reaches.
+//! Owners of accounts choose the host, or a VPC endpoint service with its host. It has to be one that the operator of
+//! the daemon has named, so that nobody makes the daemon connect to what only the daemon reaches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +19,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use kms_base::clock::Timestamp;
+use kms_base::identifier::Scope;
 use kms_installation::report::XksReport;
-use kms_keys::custom_store::XksProxy;
+use kms_keys::custom_store::{VpcEndpointService, XksProxy};
 use kms_sigv4::client::Signer;
 use kms_xks::{
     Call, Encrypted, Health, KeyFacts, Outer, RequestMetadata, Unreadable, ask, ask_decrypt,
@@ -33,12 +34,14 @@ mod connection;
 mod failure;
 mod host;
 mod metrics;
+mod service;
 
 use self::breaker::Breaker;
 use self::connection::{Connection, connect};
 pub use self::failure::Failure;
 pub use self::host::AllowedHost;
 pub(crate) use self::metrics::ProxyMetrics;
+pub use self::service::EndpointService;
 
 /// How long a call may take at AWS KMS.
 pub const DEFAULT_LIMIT: Duration = Duration::from_millis(250);
@@ -56,6 +59,7 @@ const SERVICE: &str = "kms-xks-proxy";
 pub struct Proxies {
     tls: TlsConnector,
     hosts: Vec<AllowedHost>,
+    services: Vec<EndpointService>,
     limit: Duration,
     stores: Mutex<HashMap<String, Arc<Client>>>,
     metrics: ProxyMetrics,
@@ -68,8 +72,8 @@ pub(crate) struct Target {
     pub(crate) store: String,
     /// The proxy.
     pub(crate) proxy: XksProxy,
-    /// The Region that is signed for.
-    pub(crate) region: String,
+    /// The account of the store, and the Region that is signed for.
+    pub(crate) scope: Scope,
     /// The secret access key.
     pub(crate) secret: Arc<Zeroizing<Vec<u8>>>,
 }
@@ -114,9 +118,15 @@ impl Proxies {
     /// Proxies on these hosts, and no others.
     #[must_use]
     pub fn new(tls: Arc<ClientConfig>, hosts: Vec<AllowedHost>, limit: Duration) -> Self {
-        let tls = TlsConnector::from(tls);
+        let (tls, services) = (TlsConnector::from(tls), Vec::new());
         let (stores, metrics) = (Mutex::default(), ProxyMetrics::default());
-        Self { tls, hosts, limit, stores, metrics }
+        Self { tls, hosts, services, limit, stores, metrics }
+    }
+
+    /// The same with proxies on the hosts of VPC endpoint services.
+    #[must_use]
+    pub fn with_services(self, services: Vec<EndpointService>) -> Self {
+        Self { services, ..self }
     }
 
     /// What is counted.
@@ -124,9 +134,17 @@ impl Proxies {
         &self.metrics
     }
 
-    /// Whether the daemon may connect to an endpoint, `https://HOST`.
-    pub(crate) fn allows(&self, endpoint: &str) -> bool {
-        self.host(endpoint).is_some()
+    /// Checks that the daemon may connect to the proxy of a store of a scope.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(
+        &self,
+        endpoint: &str,
+        service: Option<&VpcEndpointService>,
+        scope: &Scope,
+    ) -> Result<(), Failure> {
+        self.host(endpoint, service, scope).map(drop)
     }
 
     /// How it stands with each store that was called.
@@ -275,15 +293,26 @@ impl Proxies {
         outcome
     }
 
-    fn host(&self, endpoint: &str) -> Option<&AllowedHost> {
-        let host = endpoint.strip_prefix("https://")?.to_ascii_lowercase();
-        self.hosts.iter().find(|allowed| allowed.name == host)
+    fn host(
+        &self,
+        endpoint: &str,
+        service: Option<&VpcEndpointService>,
+        scope: &Scope,
+    ) -> Result<&AllowedHost, Failure> {
+        let host = endpoint.strip_prefix("https://").ok_or(Failure::NotAllowed)?;
+        let host = host.to_ascii_lowercase();
+        if let Some(meant) = service {
+            return service::host(&self.services, meant, (&host, scope));
+        }
+        let found = self.hosts.iter().find(|allowed| allowed.name == host);
+        found.ok_or(Failure::NotAllowed)
     }
 
     fn client(&self, target: &Target) -> Result<Arc<Client>, Failure> {
-        let host = self.host(&target.proxy.endpoint).ok_or(Failure::NotAllowed)?;
+        let XksProxy { endpoint, vpc_endpoint_service, .. } = &target.proxy;
+        let host = self.host(endpoint, vpc_endpoint_service.as_ref(), &target.scope)?;
         let mut stores = lock(&self.stores);
-        let client = stores.entry(format!("{} {}", target.store, host.name)).or_insert_with(|| {
+        let client = stores.entry(place(&target.store, &target.proxy)).or_insert_with(|| {
             Arc::new(Client {
                 host: host.clone(),
                 calls: Semaphore::new(MAX_CALLS),
@@ -299,8 +328,7 @@ impl Proxies {
     /// Sets what metrics say of a store that is not counted: how old its credential is, and for how long the
     /// certificate that its proxy has shown last is valid.
     pub(crate) fn observe(&self, store: &str, proxy: &XksProxy, now: Timestamp) {
-        let host = self.host(&proxy.endpoint).map_or("", |host| host.name.as_str());
-        let client = lock(&self.stores).get(&format!("{store} {host}")).map(Arc::clone);
+        let client = lock(&self.stores).get(&place(store, proxy)).map(Arc::clone);
         let end = client.and_then(|client| *lock(&client.certificate_end));
         let age = now.as_millis().saturating_sub(proxy.credential_since.as_millis());
         self.metrics.observe(store, Duration::from_millis(age), end);
@@ -357,12 +385,19 @@ impl Client {
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let secret = std::str::from_utf8(&target.secret).map_err(|_| Failure::Credential)?;
-        let (access_key, region) = (target.proxy.access_key_id.as_str(), target.region.as_str());
+        let access_key = target.proxy.access_key_id.as_str();
+        let region = target.scope.region.as_str();
         let signer = Signer { access_key, secret, region, service: SERVICE };
         let signed = signer.sign_path(path, &mut headers, body, SystemTime::now());
         signed.map_err(|_| Failure::Credential)?;
         Ok(headers)
     }
+}
+
+/// Where the calls of a store to its proxy are: a proxy elsewhere has other ones. It begins with the store.
+fn place(store: &str, proxy: &XksProxy) -> String {
+    let service = proxy.vpc_endpoint_service.as_ref().map_or("", |service| &service.name);
+    format!("{store} {service} {}", proxy.endpoint)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -21,6 +21,8 @@ use rig::{
 
 #[path = "xks_caller/rig.rs"]
 mod rig;
+#[path = "xks_caller/services.rs"]
+mod services;
 
 /// More than a proxy of these tests needs, however slow the machine is.
 const SLOW: [&str; 2] = ["--xks-proxy-timeout", "5000"];
@@ -533,7 +535,10 @@ fn hosts_are_those_that_the_operator_names() {
     assert!(inside.accept().is_err(), "somebody has connected");
     let mut vpc = to_create("vpc", &store);
     vpc["XksProxyConnectivity"] = json!("VPC_ENDPOINT_SERVICE");
-    assert_eq!(caller.refused("CreateCustomKeyStore", &vpc), "UnsupportedOperationException");
+    vpc["XksProxyVpcEndpointServiceName"] = json!("com.amazonaws.vpce.us-east-1.vpce-svc-0a1");
+    let code = caller.refused("CreateCustomKeyStore", &vpc);
+    assert_eq!(code, "XksProxyVpcEndpointServiceNotFoundException");
+    assert!(inside.accept().is_err(), "somebody has connected");
     drop(caller);
 
     let without = Daemon::start(&["soft"]);

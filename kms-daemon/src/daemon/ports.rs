@@ -127,8 +127,8 @@ pub(super) async fn keep_certificate(certificate: Option<Arc<Served>>, mut hangu
 
 /// The external key store proxies that may be called.
 pub(super) fn proxies(settings: &XksProxies) -> Result<Proxies, TlsError> {
-    let XksProxies { hosts, authorities, identity, limit } = settings;
+    let XksProxies { hosts, services, authorities, identity, limit } = settings;
     let native = rustls_native_certs::load_native_certs().certs;
     let tls = tls::proxies(native, authorities.as_deref(), identity.as_ref())?;
-    Ok(Proxies::new(tls, hosts.clone(), *limit))
+    Ok(Proxies::new(tls, hosts.clone(), *limit).with_services(services.clone()))
 }

@@ -50,8 +50,8 @@ async fn ask_proxy(app: &App, scope: &Scope, (id, proxy): (&str, &XksProxy)) -> 
             return false;
         }
     };
-    let (store, region) = (id.to_owned(), scope.region.clone());
-    let target = Target { store, proxy: proxy.clone(), region, secret };
+    let (store, scope) = (id.to_owned(), scope.clone());
+    let target = Target { store, proxy: proxy.clone(), scope, secret };
     let told = RequestMetadata {
         kms_operation: "KmsHealthCheck".to_owned(),
         kms_request_id: request.to_string(),

@@ -70,12 +70,14 @@ impl<'a> Call<'a> {
     /// The proxies, and what opens the secrets for them.
     ///
     /// # Errors
-    /// [`Exception::UnsupportedOperation`] if the operator has named no host of a proxy.
+    /// [`Exception::UnsupportedOperation`] if the operator has named neither a host of a proxy nor a VPC endpoint
+    /// service.
     pub(in crate::api) fn proxies(&self) -> Result<(&'a Arc<Proxies>, &'a Arc<Iam>), KmsError> {
         let service = self.service;
         service.proxies.as_ref().zip(service.identities.as_ref()).ok_or_else(|| {
             let text = "External key stores are not supported by this service: its operator names \
-                        the hosts of proxies with --xks-proxy-allow.";
+                        the hosts of proxies with --xks-proxy-allow, and VPC endpoint services with \
+                        --xks-proxy-vpc.";
             KmsError::new(Exception::UnsupportedOperation, text)
         })
     }
@@ -122,8 +124,8 @@ impl<'a> Call<'a> {
         let (_, iam) = self.proxies()?;
         let trace = (self.request.audit_tag(), &mut self.facts.receipts);
         let secret = iam.open_proxy_secret(store, proxy, trace).await?;
-        let (store, region) = (store.to_owned(), scope.region.clone());
-        Ok(Target { store, proxy: proxy.clone(), region, secret })
+        let (store, scope) = (store.to_owned(), scope.clone());
+        Ok(Target { store, proxy: proxy.clone(), scope, secret })
     }
 
     /// Has a device seal the secret of a store's credential.
