@@ -251,6 +251,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         readiness: status,
         development,
         memory: Memory::default(),
+        memory_of_stores: Memory::of_stores(),
         cors: config.cors.clone(),
     });
     let url = |server: &Server, place: &Listen| {

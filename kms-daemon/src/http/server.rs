@@ -173,6 +173,7 @@ impl Server {
             // A quarter is reserved for clients that have sent a valid signature.
             strangers: connections - connections / 4,
             address: self.limits.address.min(connections),
+            store: connections / 2,
         };
         let metrics = match self.pages {
             // They have limits of their own; what is counted is beside the limit of the API.

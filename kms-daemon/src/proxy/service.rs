@@ -135,11 +135,9 @@ mod tests {
         let (own, other) = ("111122223333", "444455556666");
         assert_eq!(find(NAME, None, own, "us-east-1", "a.example"), Ok("a.example".to_owned()));
         assert!(find(NAME, Some(own), other, "us-east-1", "a.example").is_ok());
-        for (owner, account, region) in [
-            (None, other, "us-east-1"),
-            (Some(other), own, "us-east-1"),
-            (None, own, "eu-west-1"),
-        ] {
+        for (owner, account, region) in
+            [(None, other, "us-east-1"), (Some(other), own, "us-east-1"), (None, own, "eu-west-1")]
+        {
             let found = find(NAME, owner, account, region, "a.example");
             assert_eq!(found, Err(Failure::NoService), "{owner:?} {account} {region}");
         }

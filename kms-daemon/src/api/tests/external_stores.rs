@@ -463,10 +463,13 @@ async fn connectivity_changes_with_its_endpoint_only() {
     rig.ok("DisconnectCustomKeyStore", store.clone()).await;
     let public = json!({ "XksProxyConnectivity": "PUBLIC_ENDPOINT" });
     assert_eq!(refused(public).await, "ValidationException");
-    let public = json!({ "XksProxyConnectivity": "PUBLIC_ENDPOINT", "XksProxyUriEndpoint": endpoint });
+    let public =
+        json!({ "XksProxyConnectivity": "PUBLIC_ENDPOINT", "XksProxyUriEndpoint": endpoint });
     rig.ok("UpdateCustomKeyStore", update(public)).await;
     let found = configuration().await;
     assert_eq!(found["Connectivity"], "PUBLIC_ENDPOINT");
-    assert!(found["VpcEndpointServiceName"].is_null() && found["VpcEndpointServiceOwner"].is_null());
+    assert!(
+        found["VpcEndpointServiceName"].is_null() && found["VpcEndpointServiceOwner"].is_null()
+    );
     connect(&rig, &store).await;
 }
