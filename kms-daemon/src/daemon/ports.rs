@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 use super::DaemonError;
 use crate::config::{Config, Listen, XksProxies};
 use crate::http::{Limits, Pages, Server};
-use crate::proxy::Proxies;
+use crate::proxy::{MAX_CONNECTIONS, Proxies};
 use kms_installation::tls::{self, MutualTls, Served, TlsError, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
@@ -59,7 +59,8 @@ pub(super) fn external_over_tls(
 pub(super) fn limits(config: &Config, files: u64) -> Limits {
     let limits = Limits::default();
     let external = config.xks_listen.as_ref().map_or(0, |_| EXTERNAL_CONNECTIONS as u64);
-    let others = OTHER_FILES + external;
+    let proxies = config.xks_proxies.as_ref().map_or(0, |_| MAX_CONNECTIONS as u64);
+    let others = OTHER_FILES + external + proxies;
     let room = usize::try_from(files.saturating_sub(others)).unwrap_or(usize::MAX);
     let connections = limits.connections.min(room.max(LEAST_CONNECTIONS));
     if connections < limits.connections {

@@ -22,6 +22,9 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(180);
 /// so then the store has failed.
 pub(super) async fn check(app: &App) -> Result<usize, KmsError> {
     let mut asked = 0;
+    if let Some(proxies) = app.service.proxies() {
+        proxies.sweep();
+    }
     for stores in app.service.catalog().all_custom_key_stores().await? {
         for store in &stores.stores {
             let is_connected = store.connection.state == ConnectionState::Connected;
