@@ -90,18 +90,14 @@ impl<'a> Call<'a> {
         Ok(self.service.catalog().custom_key_stores(scope).await?)
     }
 
-    /// The state of a key as callers see it: unavailable while its custom key store is disconnected.
+    /// The state of a key as callers see it: unavailable while its custom key store is not connected.
     pub(in crate::api) async fn state_of(&self, key: &KeyRecord) -> Result<KeyState, KmsError> {
         let Some(external) = &key.external else { return Ok(key.state) };
         let stores = self.stores_of(&key.scope).await?;
         let connected = stores
             .by_id(&external.store)
-            .is_some_and(|store| store.connection.state != ConnectionState::Disconnected);
-        Ok(match key.state {
-            KeyState::PendingDeletion => KeyState::PendingDeletion,
-            state if connected => state,
-            _ => KeyState::Unavailable,
-        })
+            .is_some_and(|store| store.connection.state == ConnectionState::Connected);
+        Ok(key.state.seen(connected))
     }
 
     /// What a proxy learns about this request.
