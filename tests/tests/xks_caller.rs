@@ -19,6 +19,8 @@ use rig::{
     Caller, Front, Mode, credential, response, text, to_create, to_decrypt, to_encrypt, to_make,
 };
 
+#[path = "xks_caller/errors.rs"]
+mod errors;
 #[path = "xks_caller/many.rs"]
 mod many;
 #[path = "xks_caller/rig.rs"]

@@ -244,9 +244,10 @@ pub(super) async fn count(catalog: Weak<Catalog>) {
 }
 
 async fn count_all(catalog: &Catalog) -> Result<(), CatalogError> {
+    type Learn = fn(&mut State, &Entry);
     for (prefix, learn) in [
-        (layout::CUSTOM_KEY_STORES, State::put_stores as fn(&mut State, &Entry)),
-        (layout::KEYS, State::put),
+        (layout::CUSTOM_KEY_STORES, State::put_stores as Learn),
+        (layout::KEYS, State::put as Learn),
     ] {
         let mut after = None;
         loop {

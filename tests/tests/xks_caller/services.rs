@@ -16,15 +16,14 @@ const THEIRS: &str = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef2";
 /// The private DNS name, which nothing resolves.
 const HOST: &str = "xks.internal.test";
 
-/// A proxy that serves over TLS as `localhost` and as [`HOST`], and the arguments of its caller.
-fn over_tls() -> (Rig, String) {
-    let mut theirs = Rig::start();
+/// Has a proxy serve over TLS, as `localhost` and as [`HOST`].
+fn over_tls(theirs: &mut Rig) -> String {
     let address = theirs.address().to_owned();
     let arguments = ["--tls-name", HOST, "--rsa-stock", "0,0,0", "--xks-listen", &address];
     theirs.daemon.stop();
     theirs.daemon.replace_arguments(&arguments.map(str::to_owned));
     theirs.daemon.restart();
-    (theirs, address)
+    address
 }
 
 /// Services by which a caller reaches the proxy at an address.
@@ -49,8 +48,10 @@ fn behind(name: &str, service: &str, store: &Store) -> Value {
 
 #[test]
 fn proxies_behind_endpoint_services() {
-    let (mut theirs, address) = over_tls();
+    let mut theirs = Rig::start();
     let (store, external) = theirs.with_key("partner");
+    let other = theirs.store("other", &[]);
+    let address = over_tls(&mut theirs);
     let trusted = theirs.daemon.data().join("tls/certificate.pem");
     let trusted = trusted.to_str().expect("UTF-8");
     let services = services(&address);
@@ -94,7 +95,6 @@ fn proxies_behind_endpoint_services() {
     assert_opens(&caller);
 
     // A service and its host are of one store.
-    let other = theirs.store("other", &[]);
     let refused = |body: &Value| caller.refused("CreateCustomKeyStore", body);
     let in_use = "XksProxyVpcEndpointServiceInUseException";
     assert_eq!(refused(&behind("other", SERVICE, &other)), in_use);
