@@ -1,5 +1,5 @@
-//! What callers are told of each error of a proxy, as AWS KMS translates it. The name of the error decides and not
-//! the status of the response.
+//! What callers learn from each error of a proxy, as AWS KMS translates it. The name of the error decides, and the
+//! status of the response does not.
 
 use hsm_tests::http::get;
 use serde_json::json;

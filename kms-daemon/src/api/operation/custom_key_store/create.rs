@@ -1,5 +1,5 @@
 //! `CreateCustomKeyStore`: an external key store, or one on a cluster. The other side is asked before the store is
-//! there, but for a proxy behind a VPC endpoint service.
+//! there, except for a proxy behind a VPC endpoint service.
 
 use kms_base::error::{Exception, KmsError};
 use kms_base::hex;
