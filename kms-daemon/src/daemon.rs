@@ -82,7 +82,8 @@ pub fn run(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
 async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     // This comes first, so that a signal during the start is not missed.
     let stop = stop_signal()?;
-    let hangup = signal(SignalKind::hangup()).map_err(system("listen for signals"))?;
+    let hangup = || signal(SignalKind::hangup()).map_err(system("listen for signals"));
+    let (hangup, hangup_of_clients) = (hangup()?, hangup()?);
     let development = development(&config)?;
     // Ports are bound before anything else, so that one in use shows at once and leaves nothing
     // behind.
@@ -115,11 +116,12 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         (Some(admin), Some(place)) => Some(over_tls(admin, place)?),
         _ => None,
     };
-    let external = match (external, &config.xks_listen, &certificate) {
+    let (external, clients) = match (external, &config.xks_listen, &certificate) {
         (Some(server), Some(place), Some(served)) if config.needs_tls(place) => {
-            Some(external_over_tls(&config, server, served)?)
+            let (server, clients) = external_over_tls(&config, server, served)?;
+            (Some(server), clients)
         }
-        (external, ..) => external,
+        (external, ..) => (external, None),
     };
     let about = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -234,6 +236,9 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     );
     jobs.run(Arc::clone(&status).watch_store());
     jobs.run(keep_certificate(certificate, hangup));
+    if let Some(clients) = clients {
+        jobs.run(clients.keep(hangup_of_clients));
+    }
     if let Some(copies) = copies {
         app.metrics.add(|registry| copies.register(registry));
         jobs.run(copies.run());
@@ -246,6 +251,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         readiness: status,
         development,
         memory: Memory::default(),
+        memory_of_stores: Memory::of_stores(),
         cors: config.cors.clone(),
     });
     let url = |server: &Server, place: &Listen| {

@@ -2,11 +2,11 @@
 //! with the credential of the custom key store.
 //!
 //! A proxy is somebody else's machine, and may be slow, dead or hostile. So each call has a time limit, its
-//! response a bound, and each store a bound on calls under way; beyond that a call fails at once. A store whose
-//! proxy does not answer rests: calls fail at once for a second, then one asks again.
+//! response a bound, and each store and all of them together a bound on calls under way; beyond that a call fails
+//! at once. A store whose proxy does not answer rests: calls fail at once for a second, then one asks again.
 //!
-//! Owners of accounts choose the host. It has to be one that the operator of the daemon has named, so that
-//! nobody makes the daemon connect to what only the daemon reaches.
+//! Owners of accounts choose the host, or a VPC endpoint service with its host. It has to be one that the operator of
+//! the daemon has named, so that nobody makes the daemon connect to what only the daemon reaches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use kms_base::clock::Timestamp;
+use kms_base::identifier::Scope;
 use kms_installation::report::XksReport;
-use kms_keys::custom_store::XksProxy;
+use kms_keys::custom_store::{VpcEndpointService, XksProxy};
 use kms_sigv4::client::Signer;
 use kms_xks::{
     Call, Encrypted, Health, KeyFacts, Outer, RequestMetadata, Unreadable, ask, ask_decrypt,
@@ -28,26 +29,34 @@ use kms_xks::{
 };
 use zeroize::Zeroizing;
 
+mod bound;
 mod breaker;
 mod connection;
 mod failure;
 mod host;
 mod metrics;
+mod service;
 
+use self::bound::{Bound, Own};
 use self::breaker::Breaker;
 use self::connection::{Connection, connect};
 pub use self::failure::Failure;
 pub use self::host::AllowedHost;
 pub(crate) use self::metrics::ProxyMetrics;
+pub use self::service::EndpointService;
 
 /// How long a call may take at AWS KMS.
 pub const DEFAULT_LIMIT: Duration = Duration::from_millis(250);
-/// Calls of one store under way at a time: 1,800 a second, AWS's default rate, of which each takes 35 ms, are 63.
-const MAX_CALLS: usize = 64;
 /// Connections of one store that are kept while they are not used.
 const MAX_IDLE: usize = 16;
+/// The same of all stores.
+const MAX_IDLE_OF_ALL: usize = 128;
 /// How long they are kept.
 const IDLE: Duration = Duration::from_secs(20);
+/// How often it is looked for the ones that are old, if there is no room for another one.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Most connections to proxies: those over which a call is under way, and those that are kept.
+pub(crate) const MAX_CONNECTIONS: usize = bound::WITH_FIRST + MAX_IDLE_OF_ALL;
 const SECONDS_OF_DAY: u64 = 86_400;
 /// The service in the scope of signatures.
 const SERVICE: &str = "kms-xks-proxy";
@@ -56,8 +65,13 @@ const SERVICE: &str = "kms-xks-proxy";
 pub struct Proxies {
     tls: TlsConnector,
     hosts: Vec<AllowedHost>,
+    services: Vec<EndpointService>,
     limit: Duration,
     stores: Mutex<HashMap<String, Arc<Client>>>,
+    calls: Bound,
+    /// Room for connections that are kept, and when it was last looked for old ones.
+    room: Arc<Semaphore>,
+    swept: Mutex<Instant>,
     metrics: ProxyMetrics,
 }
 
@@ -68,8 +82,8 @@ pub(crate) struct Target {
     pub(crate) store: String,
     /// The proxy.
     pub(crate) proxy: XksProxy,
-    /// The Region that is signed for.
-    pub(crate) region: String,
+    /// The account of the store, and the Region that is signed for.
+    pub(crate) scope: Scope,
     /// The secret access key.
     pub(crate) secret: Arc<Zeroizing<Vec<u8>>>,
 }
@@ -77,11 +91,24 @@ pub(crate) struct Target {
 /// The calls of one store to one host.
 struct Client {
     host: AllowedHost,
-    calls: Semaphore,
-    idle: Mutex<Vec<(Instant, Connection)>>,
+    calls: Own,
+    idle: Mutex<Vec<Idle>>,
     breaker: Mutex<Breaker>,
     certificate_end: Mutex<Option<SystemTime>>,
     seen: Mutex<Seen>,
+}
+
+/// A connection that is kept while it is not used.
+struct Idle {
+    since: Instant,
+    connection: Connection,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Idle {
+    fn is_good(&self) -> bool {
+        self.since.elapsed() < IDLE && self.connection.is_open()
+    }
 }
 
 /// What has come of the calls of a store.
@@ -114,9 +141,17 @@ impl Proxies {
     /// Proxies on these hosts, and no others.
     #[must_use]
     pub fn new(tls: Arc<ClientConfig>, hosts: Vec<AllowedHost>, limit: Duration) -> Self {
-        let tls = TlsConnector::from(tls);
+        let (tls, services) = (TlsConnector::from(tls), Vec::new());
         let (stores, metrics) = (Mutex::default(), ProxyMetrics::default());
-        Self { tls, hosts, limit, stores, metrics }
+        let (calls, room) = (Bound::default(), Arc::new(Semaphore::new(MAX_IDLE_OF_ALL)));
+        let swept = Mutex::new(Instant::now());
+        Self { tls, hosts, services, limit, stores, calls, room, swept, metrics }
+    }
+
+    /// The same with proxies on the hosts of VPC endpoint services.
+    #[must_use]
+    pub fn with_services(self, services: Vec<EndpointService>) -> Self {
+        Self { services, ..self }
     }
 
     /// What is counted.
@@ -124,9 +159,17 @@ impl Proxies {
         &self.metrics
     }
 
-    /// Whether the daemon may connect to an endpoint, `https://HOST`.
-    pub(crate) fn allows(&self, endpoint: &str) -> bool {
-        self.host(endpoint).is_some()
+    /// Checks that the daemon may connect to the proxy of a store of a scope.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(
+        &self,
+        endpoint: &str,
+        service: Option<&VpcEndpointService>,
+        scope: &Scope,
+    ) -> Result<(), Failure> {
+        self.host(endpoint, service, scope).map(drop)
     }
 
     /// How it stands with each store that was called.
@@ -255,7 +298,7 @@ impl Proxies {
         body: Vec<u8>,
     ) -> Result<(u16, Vec<u8>), Failure> {
         let client = self.client(target)?;
-        let _under_way = client.calls.try_acquire().map_err(|_| Failure::Busy)?;
+        let _under_way = self.calls.enter(&client.calls).ok_or(Failure::Busy)?;
         if !lock(&client.breaker).lets_through(Instant::now()) {
             return Err(Failure::Resting);
         }
@@ -265,7 +308,7 @@ impl Proxies {
             Call::Encrypt(key) => format!("{}/keys/{key}/encrypt", target.proxy.path),
             Call::Decrypt(key) => format!("{}/keys/{key}/decrypt", target.proxy.path),
         };
-        let sent = client.send(&self.tls, target, &path, body);
+        let sent = client.send(self, target, &path, body);
         let outcome = match tokio::time::timeout(self.limit, sent).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::TimedOut),
@@ -275,18 +318,29 @@ impl Proxies {
         outcome
     }
 
-    fn host(&self, endpoint: &str) -> Option<&AllowedHost> {
-        let host = endpoint.strip_prefix("https://")?.to_ascii_lowercase();
-        self.hosts.iter().find(|allowed| allowed.name == host)
+    fn host(
+        &self,
+        endpoint: &str,
+        service: Option<&VpcEndpointService>,
+        scope: &Scope,
+    ) -> Result<&AllowedHost, Failure> {
+        let host = endpoint.strip_prefix("https://").ok_or(Failure::NotAllowed)?;
+        let host = host.to_ascii_lowercase();
+        if let Some(meant) = service {
+            return service::host(&self.services, meant, (&host, scope));
+        }
+        let found = self.hosts.iter().find(|allowed| allowed.name == host);
+        found.ok_or(Failure::NotAllowed)
     }
 
     fn client(&self, target: &Target) -> Result<Arc<Client>, Failure> {
-        let host = self.host(&target.proxy.endpoint).ok_or(Failure::NotAllowed)?;
+        let XksProxy { endpoint, vpc_endpoint_service, .. } = &target.proxy;
+        let host = self.host(endpoint, vpc_endpoint_service.as_ref(), &target.scope)?;
         let mut stores = lock(&self.stores);
-        let client = stores.entry(format!("{} {}", target.store, host.name)).or_insert_with(|| {
+        let client = stores.entry(place(&target.store, &target.proxy)).or_insert_with(|| {
             Arc::new(Client {
                 host: host.clone(),
-                calls: Semaphore::new(MAX_CALLS),
+                calls: Own::default(),
                 idle: Mutex::default(),
                 breaker: Mutex::default(),
                 certificate_end: Mutex::default(),
@@ -296,11 +350,28 @@ impl Proxies {
         Ok(Arc::clone(client))
     }
 
+    /// Closes connections of all stores that were not used for a while.
+    pub(crate) fn sweep(&self) {
+        *lock(&self.swept) = Instant::now();
+        let clients: Vec<_> = lock(&self.stores).values().map(Arc::clone).collect();
+        for client in clients {
+            lock(&client.idle).retain(Idle::is_good);
+        }
+    }
+
+    /// Room for a connection that is to be kept, if there is any.
+    fn room(&self) -> Option<OwnedSemaphorePermit> {
+        let room = || Arc::clone(&self.room).try_acquire_owned().ok();
+        room().or_else(|| {
+            let is_due = lock(&self.swept).elapsed() >= SWEEP;
+            is_due.then(|| self.sweep()).and_then(|()| room())
+        })
+    }
+
     /// Sets what metrics say of a store that is not counted: how old its credential is, and for how long the
     /// certificate that its proxy has shown last is valid.
     pub(crate) fn observe(&self, store: &str, proxy: &XksProxy, now: Timestamp) {
-        let host = self.host(&proxy.endpoint).map_or("", |host| host.name.as_str());
-        let client = lock(&self.stores).get(&format!("{store} {host}")).map(Arc::clone);
+        let client = lock(&self.stores).get(&place(store, proxy)).map(Arc::clone);
         let end = client.and_then(|client| *lock(&client.certificate_end));
         let age = now.as_millis().saturating_sub(proxy.credential_since.as_millis());
         self.metrics.observe(store, Duration::from_millis(age), end);
@@ -312,43 +383,46 @@ impl Client {
     /// the other end just now: then the request, which changes nothing at the proxy, is sent once more.
     async fn send(
         &self,
-        tls: &TlsConnector,
+        proxies: &Proxies,
         target: &Target,
         path: &str,
         body: Vec<u8>,
     ) -> Result<(u16, Vec<u8>), Failure> {
         if let Some(open) = self.take_idle() {
             let headers = self.headers(target, path, &body)?;
-            match self.send_over(open, path, headers, body.clone()).await {
+            match self.send_over(open, proxies, (path, headers, body.clone())).await {
                 Err(Failure::Unreachable(_)) => {}
                 outcome => return outcome,
             }
         }
-        let (connection, end) = connect(tls, &self.host).await?;
+        let (connection, end) = connect(&proxies.tls, &self.host).await?;
         *lock(&self.certificate_end) = end;
         let headers = self.headers(target, path, &body)?;
-        self.send_over(connection, path, headers, body).await
+        self.send_over(connection, proxies, (path, headers, body)).await
     }
 
     async fn send_over(
         &self,
         mut connection: Connection,
-        path: &str,
-        headers: HeaderMap,
-        body: Vec<u8>,
+        proxies: &Proxies,
+        (path, headers, body): (&str, HeaderMap, Vec<u8>),
     ) -> Result<(u16, Vec<u8>), Failure> {
         let response = connection.send(path, headers, body).await?;
-        let mut idle = lock(&self.idle);
-        if idle.len() < MAX_IDLE && connection.is_open() {
-            idle.push((Instant::now(), connection));
+        if connection.is_open()
+            && let Some(room) = proxies.room()
+        {
+            let mut idle = lock(&self.idle);
+            if idle.len() < MAX_IDLE {
+                idle.push(Idle { since: Instant::now(), connection, _room: room });
+            }
         }
         Ok(response)
     }
 
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
-        idle.retain(|(since, connection)| since.elapsed() < IDLE && connection.is_open());
-        idle.pop().map(|(_, connection)| connection)
+        idle.retain(Idle::is_good);
+        idle.pop().map(|idle| idle.connection)
     }
 
     fn headers(&self, target: &Target, path: &str, body: &[u8]) -> Result<HeaderMap, Failure> {
@@ -357,12 +431,19 @@ impl Client {
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let secret = std::str::from_utf8(&target.secret).map_err(|_| Failure::Credential)?;
-        let (access_key, region) = (target.proxy.access_key_id.as_str(), target.region.as_str());
+        let access_key = target.proxy.access_key_id.as_str();
+        let region = target.scope.region.as_str();
         let signer = Signer { access_key, secret, region, service: SERVICE };
         let signed = signer.sign_path(path, &mut headers, body, SystemTime::now());
         signed.map_err(|_| Failure::Credential)?;
         Ok(headers)
     }
+}
+
+/// Where the calls of a store to its proxy are: a proxy elsewhere has other ones. It begins with the store.
+fn place(store: &str, proxy: &XksProxy) -> String {
+    let service = proxy.vpc_endpoint_service.as_ref().map_or("", |service| &service.name);
+    format!("{store} {service} {}", proxy.endpoint)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

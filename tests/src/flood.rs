@@ -35,7 +35,18 @@ pub fn allow_files(count: u64) {
 /// # Errors
 /// If there is no connection.
 pub fn connect_from(address: Ipv4Addr, daemon: &Daemon) -> io::Result<TcpStream> {
-    let to: SocketAddrV4 = daemon.address().parse().expect("an address");
+    connect_to(daemon.address(), address)
+}
+
+/// The same to another port.
+///
+/// # Panics
+/// If it is not one of an IPv4 address.
+///
+/// # Errors
+/// If there is no connection.
+pub fn connect_to(port: &str, address: Ipv4Addr) -> io::Result<TcpStream> {
+    let to: SocketAddrV4 = port.parse().expect("an address");
     let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP))?;
     sockopt::set_socket_recv_buffer_size(&socket, LITTLE)?;
     bind(&socket, &SocketAddr::from((address, 0)))?;

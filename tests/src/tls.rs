@@ -54,6 +54,28 @@ impl TlsClient {
         self.0.conn.peer_certificates().expect("shown")[0].to_vec()
     }
 
+    /// Sends a request and returns the head of the response in lower case, once all of it is read.
+    ///
+    /// # Errors
+    /// If the connection ends before.
+    ///
+    /// # Panics
+    /// If the response does not say how long it is.
+    pub fn exchange(&mut self, request: &[u8]) -> std::io::Result<String> {
+        self.0.write_all(request)?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let length = length.and_then(|text| text.parse().ok()).expect("a length");
+        self.0.read_exact(&mut vec![0; length])?;
+        Ok(head)
+    }
+
     /// Asks for `/healthz` on this connection and returns the head of the answer, which leaves the
     /// connection open.
     ///

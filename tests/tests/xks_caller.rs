@@ -19,8 +19,14 @@ use rig::{
     Caller, Front, Mode, credential, response, text, to_create, to_decrypt, to_encrypt, to_make,
 };
 
+#[path = "xks_caller/errors.rs"]
+mod errors;
+#[path = "xks_caller/many.rs"]
+mod many;
 #[path = "xks_caller/rig.rs"]
 mod rig;
+#[path = "xks_caller/services.rs"]
+mod services;
 
 /// More than a proxy of these tests needs, however slow the machine is.
 const SLOW: [&str; 2] = ["--xks-proxy-timeout", "5000"];
@@ -225,11 +231,13 @@ fn keys_are_used_and_both_logs_are_joined() {
 #[test]
 fn stores_are_disconnected_changed_and_deleted() {
     let (theirs, store, external, front) = behind_a_front();
-    let caller = caller(&front, &SLOW);
+    let mut caller = caller(&front, &SLOW);
     let id = caller.connected("partner", &store);
     let named = json!({ "CustomKeyStoreId": id });
     let key = text(&caller.key(&id, &external)["KeyId"]);
     let blob = caller.ok("Encrypt", &to_encrypt(&key, b"x"))["CiphertextBlob"].take();
+    caller.ok("CreateKey", &json!({}));
+    await_counted(&caller, (2, 0));
 
     for (body, code) in [
         (to_create("partner", &store), "CustomKeyStoreNameInUseException"),
@@ -265,6 +273,7 @@ fn stores_are_disconnected_changed_and_deleted() {
 
     caller.ok("DisconnectCustomKeyStore", &named);
     assert_eq!(described_state(&caller, &key), "Unavailable");
+    await_counted(&caller, (1, 1));
     let before = front.requests();
     assert_eq!(caller.refused("Decrypt", &to_decrypt(&blob)), "KMSInvalidStateException");
     assert_eq!(front.requests(), before, "nobody is asked");
@@ -274,6 +283,7 @@ fn stores_are_disconnected_changed_and_deleted() {
     );
     assert_eq!(caller.refused("DeleteCustomKeyStore", &named), "CustomKeyStoreHasCMKsException");
     assert_eq!(caller.connect(&id)["ConnectionState"], "CONNECTED");
+    await_counted(&caller, (2, 0));
     caller.ok("Decrypt", &to_decrypt(&blob));
 
     // A store without keys goes.
@@ -304,6 +314,12 @@ fn stores_are_disconnected_changed_and_deleted() {
     let failed = caller.connect(&id);
     assert_eq!(failed["ConnectionState"], "FAILED");
     assert_eq!(failed["ConnectionErrorCode"], "XKS_PROXY_NOT_REACHABLE", "{failed}");
+    assert_eq!(described_state(&caller, &key), "Unavailable");
+    await_counted(&caller, (1, 1));
+    // What is stored is counted in the same way after a start.
+    caller.daemon.stop();
+    caller.daemon.restart();
+    await_counted(&caller, (1, 1));
     assert_eq!(
         caller.refused("ConnectCustomKeyStore", &named),
         "CustomKeyStoreInvalidStateException"
@@ -317,6 +333,19 @@ fn stores_are_disconnected_changed_and_deleted() {
             caller.ok("DisconnectCustomKeyStore", &named);
         }
         connected
+    });
+}
+
+/// Waits until so many keys are counted as enabled, and as unavailable.
+fn await_counted(caller: &Caller, (enabled, unavailable): (u64, u64)) {
+    let counted = |page: &str, state: &str| {
+        let name = format!("strongroom_keys{{region=\"us-east-1\",state=\"{state}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok())
+    };
+    until(format_args!("{enabled} keys are enabled and {unavailable} are not available"), || {
+        let page = String::from_utf8(get(&caller.daemon, "/metrics").body).expect("text");
+        counted(&page, "Enabled") == Some(enabled)
+            && counted(&page, "Unavailable").unwrap_or_default() == unavailable
     });
 }
 
@@ -533,7 +562,10 @@ fn hosts_are_those_that_the_operator_names() {
     assert!(inside.accept().is_err(), "somebody has connected");
     let mut vpc = to_create("vpc", &store);
     vpc["XksProxyConnectivity"] = json!("VPC_ENDPOINT_SERVICE");
-    assert_eq!(caller.refused("CreateCustomKeyStore", &vpc), "UnsupportedOperationException");
+    vpc["XksProxyVpcEndpointServiceName"] = json!("com.amazonaws.vpce.us-east-1.vpce-svc-0a1");
+    let code = caller.refused("CreateCustomKeyStore", &vpc);
+    assert_eq!(code, "XksProxyVpcEndpointServiceNotFoundException");
+    assert!(inside.accept().is_err(), "somebody has connected");
     drop(caller);
 
     let without = Daemon::start(&["soft"]);

@@ -134,10 +134,19 @@ exceptions! {
     XksProxyInvalidConfiguration, "XksProxyInvalidConfigurationException", 400, Message;
     /// The external key store proxy responds with something that is not of its API.
     XksProxyInvalidResponse, "XksProxyInvalidResponseException", 400, Message;
+    /// Another custom key store, with another kind of connectivity or another service, has the URI endpoint.
+    XksProxyUriEndpointInUse, "XksProxyUriEndpointInUseException", 400, Message;
     /// Another custom key store has the URI.
     XksProxyUriInUse, "XksProxyUriInUseException", 400, Message;
     /// The external key store proxy cannot be reached.
     XksProxyUriUnreachable, "XksProxyUriUnreachableException", 400, Message;
+    /// Another custom key store has the VPC endpoint service.
+    XksProxyVpcEndpointServiceInUse, "XksProxyVpcEndpointServiceInUseException", 400, Message;
+    /// The VPC endpoint service does not fit the custom key store.
+    XksProxyVpcEndpointServiceInvalidConfiguration,
+    "XksProxyVpcEndpointServiceInvalidConfigurationException", 400, Message;
+    /// There is no such VPC endpoint service.
+    XksProxyVpcEndpointServiceNotFound, "XksProxyVpcEndpointServiceNotFoundException", 400, Message;
 
     // The front end: absent from the service model, seen by every client.
     /// Authorization failed.

@@ -192,7 +192,7 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR:PORT", env = "STRONGROOM_XKS_LISTEN")]
     pub xks_listen: Option<String>,
     /// Let only clients connect to --xks-listen that show a certificate of these authorities, PEM; requires
-    /// TLS [default: no certificate is asked for].
+    /// TLS; read again at SIGHUP [default: no certificate is asked for].
     #[arg(long, value_name = "FILE", env = "STRONGROOM_XKS_CLIENT_CA", requires = "xks_listen")]
     pub xks_client_ca: Option<PathBuf>,
     /// Name that the certificate of such a client must have as its common name or as a DNS name; repeatable
@@ -215,13 +215,17 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub xks_proxy_allow: Option<Vec<String>>,
-    /// Authorities of the certificates of such proxies, PEM, beside those of the system.
+    /// VPC endpoint service that custom key stores of accounts may name, and the host of its proxy, the private DNS
+    /// name; repeatable. With @ACCOUNT it is of that account; others have to name the owner [default: none].
     #[arg(
         long,
-        value_name = "FILE",
-        env = "STRONGROOM_XKS_PROXY_CA",
-        requires = "xks_proxy_allow"
+        value_name = "SERVICE[@ACCOUNT]=HOST[=ADDRESS:PORT]",
+        env = "STRONGROOM_XKS_PROXY_VPC",
+        value_delimiter = ','
     )]
+    pub xks_proxy_vpc: Option<Vec<String>>,
+    /// Authorities of the certificates of such proxies, PEM, beside those of the system.
+    #[arg(long, value_name = "FILE", env = "STRONGROOM_XKS_PROXY_CA")]
     pub xks_proxy_ca: Option<PathBuf>,
     /// Certificate chain, PEM, to show to such proxies [default: none].
     #[arg(
@@ -240,12 +244,7 @@ pub struct Settings {
     )]
     pub xks_proxy_key: Option<PathBuf>,
     /// Milliseconds that a call of such a proxy may take, 50 to 5000 [default: 250, as at AWS KMS].
-    #[arg(
-        long,
-        value_name = "MS",
-        env = "STRONGROOM_XKS_PROXY_TIMEOUT",
-        requires = "xks_proxy_allow"
-    )]
+    #[arg(long, value_name = "MS", env = "STRONGROOM_XKS_PROXY_TIMEOUT")]
     pub xks_proxy_timeout: Option<u64>,
     /// PKCS#11 module, an absolute path, whose tokens custom key stores of type AWS_CLOUDHSM may be on;
     /// repeatable. It is run as the daemon's user, in processes of its own [default: none, so that there are no
@@ -361,6 +360,7 @@ impl Settings {
             xks_client_ca: self.xks_client_ca.or(file.xks_client_ca),
             xks_client_name: self.xks_client_name.or(file.xks_client_name),
             xks_proxy_allow: self.xks_proxy_allow.or(file.xks_proxy_allow),
+            xks_proxy_vpc: self.xks_proxy_vpc.or(file.xks_proxy_vpc),
             xks_proxy_ca: self.xks_proxy_ca.or(file.xks_proxy_ca),
             xks_proxy_cert: self.xks_proxy_cert.or(file.xks_proxy_cert),
             xks_proxy_key: self.xks_proxy_key.or(file.xks_proxy_key),

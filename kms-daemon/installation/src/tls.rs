@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use kms_base::durable;
 
 mod clients;
+mod mutual;
 mod own;
 mod proxies;
 mod served;
@@ -22,6 +23,7 @@ mod tests;
 mod x509;
 
 pub use clients::Clients;
+pub use mutual::MutualTls;
 pub use proxies::{end_of, proxies};
 pub use served::Served;
 

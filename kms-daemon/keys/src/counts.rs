@@ -3,8 +3,11 @@
 //! The keys are counted once, from the first question on, in the background, a page at a time; what
 //! changes is learnt from the store's own events, in their order. Of each key its state is known, and the revision that it is of,
 //! so that it does not matter which of the two comes first.
+//!
+//! Keys of a custom key store are counted for their store as well: when it is disconnected, as many of each state
+//! become unavailable, and no key is looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,6 +15,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Catalog, CatalogError, layout};
+use crate::custom_store::{ConnectionState, CustomKeyStores};
+use kms_base::identifier::Scope;
+use kms_base::record::Record as _;
 use kms_model::state::KeyState;
 use kms_store::{Entry, Event, Range, Revision};
 
@@ -30,6 +36,10 @@ pub(super) struct Counts(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     keys: HashMap<Name, Known>,
+    /// Custom key stores that have keys or a record.
+    stores: HashMap<Arc<str>, InStore>,
+    /// Of which revision the records of custom key stores are, by scope.
+    scopes: HashMap<Scope, Revision>,
     /// Keys that were deleted while the rest is counted, which may see them still.
     gone: HashMap<Name, Revision>,
     counted: Counted,
@@ -45,12 +55,29 @@ struct Known {
     revision: Revision,
     region: Arc<str>,
     state: KeyState,
+    /// The custom key store that it is in.
+    store: Option<Arc<str>>,
+}
+
+/// What is known of a custom key store.
+#[derive(Debug, Default)]
+struct InStore {
+    is_connected: bool,
+    /// Its keys, by the states in their records.
+    states: BTreeMap<KeyState, u64>,
 }
 
 /// The part of a key record that is read.
 #[derive(Deserialize)]
 struct Stored {
     state: KeyState,
+    #[serde(default)]
+    external: Option<External>,
+}
+
+#[derive(Deserialize)]
+struct External {
+    store: String,
 }
 
 impl Counts {
@@ -70,11 +97,18 @@ impl Counts {
             // Who counts sees it.
             return;
         }
-        for event in events.iter().filter(|event| event.key().starts_with(layout::KEYS.as_bytes()))
-        {
+        for event in events {
+            let is_of = |prefix: &str| event.key().starts_with(prefix.as_bytes());
             match event {
-                Event::Put(entry) => state.put(entry),
-                Event::Delete(key) => state.delete(key, revision),
+                Event::Put(entry) if is_of(layout::KEYS) => state.put(entry),
+                Event::Delete(key) if is_of(layout::KEYS) => state.delete(key, revision),
+                Event::Put(entry) if is_of(layout::CUSTOM_KEY_STORES) => state.put_stores(entry),
+                Event::Delete(key) if is_of(layout::CUSTOM_KEY_STORES) => {
+                    if let Some(scope) = layout::parse_custom_key_stores(key) {
+                        state.set_stores(CustomKeyStores::none(scope), revision);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -92,7 +126,7 @@ impl Counts {
 
 impl State {
     fn put(&mut self, entry: &Entry) {
-        let (Some((scope, _)), Ok(Stored { state })) =
+        let (Some((scope, _)), Ok(Stored { state, external })) =
             (layout::parse_key(&entry.key), serde_json::from_slice::<Stored>(&entry.value))
         else {
             // Who reads the record says what is wrong with it.
@@ -105,9 +139,10 @@ impl State {
         if is_old {
             return;
         }
-        *self.counted.entry((scope.region.clone(), state)).or_default() += 1;
+        let store = external.map(|external| self.store(&scope, &external.store));
         let region = Arc::from(scope.region);
-        let known = Known { revision: entry.revision, region, state };
+        let known = Known { revision: entry.revision, region, state, store };
+        self.add(&known);
         if let Some(before) = self.keys.insert(name, known) {
             self.take_off(&before);
         }
@@ -123,8 +158,76 @@ impl State {
         }
     }
 
+    /// The name of a custom key store, of which something is known from now on.
+    fn store(&mut self, scope: &Scope, id: &str) -> Arc<str> {
+        let name = format!("{}/{}/{id}", scope.account, scope.region);
+        if let Some((known, _)) = self.stores.get_key_value(name.as_str()) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.stores.insert(Arc::clone(&name), InStore::default());
+        name
+    }
+
+    fn put_stores(&mut self, entry: &Entry) {
+        if let Ok(stores) = CustomKeyStores::decode(&entry.value) {
+            self.set_stores(stores, entry.revision);
+        }
+    }
+
+    /// Learns which custom key stores of a scope are connected.
+    fn set_stores(&mut self, stores: CustomKeyStores, revision: Revision) {
+        let known = self.scopes.entry(stores.scope.clone()).or_default();
+        if *known >= revision {
+            return;
+        }
+        *known = revision;
+        let connected: HashSet<_> = stores
+            .stores
+            .iter()
+            .filter(|store| store.connection.state == ConnectionState::Connected)
+            .map(|store| self.store(&stores.scope, &store.id))
+            .collect();
+        let Scope { account, region } = &stores.scope;
+        let prefix = format!("{account}/{region}/");
+        for (name, store) in self.stores.iter_mut().filter(|(name, _)| name.starts_with(&*prefix)) {
+            let is_connected = connected.contains(name);
+            if store.is_connected == is_connected {
+                continue;
+            }
+            let seen = |state: KeyState, is_connected| (region.clone(), state.seen(is_connected));
+            for (state, count) in &store.states {
+                *self.counted.entry(seen(*state, is_connected)).or_default() += count;
+                let before = self.counted.entry(seen(*state, !is_connected)).or_default();
+                *before = before.saturating_sub(*count);
+            }
+            store.is_connected = is_connected;
+        }
+        self.stores.retain(|name, store| {
+            store.is_connected
+                || store.states.values().any(|count| *count > 0)
+                || !name.starts_with(&*prefix)
+        });
+    }
+
+    fn add(&mut self, known: &Known) {
+        let mut state = known.state;
+        if let Some(store) = known.store.as_ref().and_then(|store| self.stores.get_mut(store)) {
+            *store.states.entry(state).or_default() += 1;
+            state = state.seen(store.is_connected);
+        }
+        *self.counted.entry((known.region.to_string(), state)).or_default() += 1;
+    }
+
     fn take_off(&mut self, known: &Known) {
-        if let Some(count) = self.counted.get_mut(&(known.region.to_string(), known.state)) {
+        let mut state = known.state;
+        if let Some(store) = known.store.as_ref().and_then(|store| self.stores.get_mut(store)) {
+            if let Some(count) = store.states.get_mut(&state) {
+                *count = count.saturating_sub(1);
+            }
+            state = state.seen(store.is_connected);
+        }
+        if let Some(count) = self.counted.get_mut(&(known.region.to_string(), state)) {
             *count = count.saturating_sub(1);
         }
     }
@@ -141,19 +244,25 @@ pub(super) async fn count(catalog: Weak<Catalog>) {
 }
 
 async fn count_all(catalog: &Catalog) -> Result<(), CatalogError> {
-    let mut after = None;
-    loop {
-        let range = Range { prefix: layout::KEYS.into(), after: after.clone(), limit: PAGE };
-        let page = catalog.store.range(range).await?.value;
-        {
-            let mut state = catalog.counts.lock();
-            page.entries.iter().for_each(|entry| state.put(entry));
+    type Learn = fn(&mut State, &Entry);
+    for (prefix, learn) in [
+        (layout::CUSTOM_KEY_STORES, State::put_stores as Learn),
+        (layout::KEYS, State::put as Learn),
+    ] {
+        let mut after = None;
+        loop {
+            let range = Range { prefix: prefix.into(), after: after.clone(), limit: PAGE };
+            let page = catalog.store.range(range).await?.value;
+            {
+                let mut state = catalog.counts.lock();
+                page.entries.iter().for_each(|entry| learn(&mut state, entry));
+            }
+            match page.entries.last().filter(|_| page.more) {
+                Some(last) => after = Some(last.key.clone()),
+                None => break,
+            }
+            tokio::task::yield_now().await;
         }
-        match page.entries.last().filter(|_| page.more) {
-            Some(last) => after = Some(last.key.clone()),
-            None => break,
-        }
-        tokio::task::yield_now().await;
     }
     let mut state = catalog.counts.lock();
     // Not if all was forgotten meanwhile.
@@ -210,5 +319,88 @@ mod tests {
         counts.apply(&[Event::Put(entry(3, "PendingImport", 11))], Revision(11));
         assert_eq!(of(&counts, KeyState::PendingImport), Some(1));
         assert_eq!(counts.now(), Err(false), "not all are counted yet");
+    }
+
+    fn stores(state: ConnectionState, revision: u64) -> Entry {
+        let scope = Scope::new("000000000000", "us-east-1");
+        let mut stores = CustomKeyStores::none(scope);
+        let now = kms_base::clock::Timestamp::from_millis(1);
+        let secret = crate::own::Sealed { region: "us-east-1".to_owned(), blob: vec![1] };
+        stores.stores.push(crate::custom_store::CustomKeyStore {
+            id: "cks-1".to_owned(),
+            name: "partner".to_owned(),
+            created: now,
+            backend: crate::custom_store::Backend::Xks(crate::custom_store::XksProxy {
+                endpoint: "https://xks.example.com".to_owned(),
+                path: "/kms/xks/v1".to_owned(),
+                vpc_endpoint_service: None,
+                access_key_id: "XKSAAAAAAAAAAAAAAAAA".to_owned(),
+                secret,
+                credential_since: now,
+            }),
+            connection: crate::custom_store::Connection::new(state, now),
+        });
+        let (key, value) = (stores.key(), stores.encode().unwrap());
+        Entry { key, value: value.into(), revision: Revision(revision) }
+    }
+
+    /// A key in the store.
+    fn inside(id: u32, state: &str, revision: u64) -> Entry {
+        let external = r#","external":{"store":"cks-1","id":"k"}}"#;
+        let entry = entry(id, state, revision);
+        let text = String::from_utf8(entry.value.to_vec()).unwrap();
+        let text = format!("{}{external}", &text[..text.len() - 1]);
+        Entry { value: text.into_bytes().into(), ..entry }
+    }
+
+    #[test]
+    fn keys_of_a_store_follow_it() {
+        let counts = Counts::default();
+        assert_eq!(counts.now(), Err(true));
+        let put = |entry: Entry, revision| counts.apply(&[Event::Put(entry)], Revision(revision));
+        let all = |enabled, disabled, pending, unavailable| {
+            let states = [
+                (KeyState::Enabled, enabled),
+                (KeyState::Disabled, disabled),
+                (KeyState::PendingDeletion, pending),
+                (KeyState::Unavailable, unavailable),
+            ];
+            for (state, count) in states {
+                assert_eq!(of(&counts, state).unwrap_or_default(), count, "{state:?}");
+            }
+        };
+        // Keys before their store, as pages may have them.
+        put(entry(1, "Enabled", 1), 1);
+        put(inside(2, "Enabled", 2), 2);
+        put(inside(3, "Disabled", 3), 3);
+        put(inside(4, "PendingDeletion", 4), 4);
+        all(1, 0, 1, 2);
+        put(stores(ConnectionState::Connected, 5), 5);
+        all(2, 1, 1, 0);
+        // A page that is older than the event says nothing new.
+        counts.lock().put_stores(&stores(ConnectionState::Disconnected, 4));
+        all(2, 1, 1, 0);
+        for (revision, state) in [
+            (6, ConnectionState::Disconnected),
+            (7, ConnectionState::Connecting),
+            (8, ConnectionState::Failed),
+        ] {
+            put(stores(state, revision), revision);
+            all(1, 0, 1, 2);
+        }
+        // What happens to keys meanwhile shows when the store is connected again.
+        put(inside(3, "Enabled", 9), 9);
+        counts.apply(&[Event::Delete(inside(4, "", 0).key)], Revision(10));
+        put(inside(5, "Enabled", 11), 11);
+        all(1, 0, 0, 3);
+        put(stores(ConnectionState::Connected, 12), 12);
+        all(4, 0, 0, 0);
+        // All is removed at once, in whatever order.
+        counts.apply(&[Event::Delete(stores(ConnectionState::Failed, 0).key)], Revision(13));
+        all(1, 0, 0, 3);
+        for id in [1, 2, 3, 5] {
+            counts.apply(&[Event::Delete(entry(id, "", 0).key)], Revision(14));
+        }
+        all(0, 0, 0, 0);
     }
 }

@@ -112,12 +112,26 @@ pub struct XksProxy {
     pub endpoint: String,
     /// `XksProxyUriPath`.
     pub path: String,
+    /// The VPC endpoint service by which the endpoint is reached; `None` for a public endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_endpoint_service: Option<VpcEndpointService>,
     /// The access key id that requests are signed with.
     pub access_key_id: String,
     /// The secret access key.
     pub secret: Sealed,
     /// Since when the credential is this one.
     pub credential_since: Timestamp,
+}
+
+/// A VPC endpoint service, as the owner of a store names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VpcEndpointService {
+    /// `XksProxyVpcEndpointServiceName`.
+    pub name: String,
+    /// `XksProxyVpcEndpointServiceOwner`: the account that has it, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// The connection of a custom key store.
@@ -160,7 +174,7 @@ impl ConnectionState {
     }
 }
 
-/// `ConnectionErrorCode`, as far as proxies with a public endpoint and PKCS#11 tokens have one.
+/// `ConnectionErrorCode`, as far as proxies and PKCS#11 tokens have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ConnectionError {
@@ -176,6 +190,10 @@ pub enum ConnectionError {
     XksProxyNotReachable,
     /// It took too long.
     XksProxyTimedOut,
+    /// The VPC endpoint service has another host.
+    XksVpcEndpointServiceInvalidConfiguration,
+    /// There is no such VPC endpoint service.
+    XksVpcEndpointServiceNotFound,
     /// The cluster is not registered any more, or none of its tokens can be.
     ClusterNotFound,
     /// None of the tokens is there.
@@ -205,6 +223,10 @@ impl ConnectionError {
             Self::XksProxyInvalidTlsConfiguration => "XKS_PROXY_INVALID_TLS_CONFIGURATION",
             Self::XksProxyNotReachable => "XKS_PROXY_NOT_REACHABLE",
             Self::XksProxyTimedOut => "XKS_PROXY_TIMED_OUT",
+            Self::XksVpcEndpointServiceInvalidConfiguration => {
+                "XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION"
+            }
+            Self::XksVpcEndpointServiceNotFound => "XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND",
             Self::ClusterNotFound => "CLUSTER_NOT_FOUND",
             Self::InsufficientCloudhsmHsms => "INSUFFICIENT_CLOUDHSM_HSMS",
             Self::InternalError => "INTERNAL_ERROR",
@@ -339,6 +361,7 @@ mod tests {
             backend: Backend::Xks(XksProxy {
                 endpoint: "https://xks.example.com".to_owned(),
                 path: "/partner/kms/xks/v1".to_owned(),
+                vpc_endpoint_service: None,
                 access_key_id: "XKSAAAAAAAAAAAAAAAAA".to_owned(),
                 secret: Sealed { region: "us-east-1".to_owned(), blob: vec![1, 2, 3] },
                 credential_since: at(1),
@@ -360,6 +383,25 @@ mod tests {
     }
 
     #[test]
+    fn stores_on_vpc_endpoint_services_are_stored_as_ever() {
+        let mut stores = stores();
+        let Backend::Xks(proxy) = &mut stores.stores[0].backend else { panic!("a proxy") };
+        let name = "com.amazonaws.vpce.us-east-1.vpce-svc-0a1".to_owned();
+        proxy.vpc_endpoint_service =
+            Some(VpcEndpointService { name, owner: Some("111122223333".to_owned()) });
+        // Revert your change, not this.
+        let golden = GOLDEN.replace(
+            r#""accessKeyId""#,
+            concat!(
+                r#""vpcEndpointService":{"name":"com.amazonaws.vpce.us-east-1.vpce-svc-0a1","#,
+                r#""owner":"111122223333"},"accessKeyId""#,
+            ),
+        );
+        assert_eq!(String::from_utf8(stores.encode().unwrap()).unwrap(), golden);
+        assert_eq!(CustomKeyStores::decode(golden.as_bytes()).unwrap(), stores);
+    }
+
+    #[test]
     fn names_of_the_store_are_those_of_the_api() {
         use ConnectionError as E;
         use ConnectionState as S;
@@ -373,6 +415,8 @@ mod tests {
             E::XksProxyInvalidTlsConfiguration,
             E::XksProxyNotReachable,
             E::XksProxyTimedOut,
+            E::XksVpcEndpointServiceInvalidConfiguration,
+            E::XksVpcEndpointServiceNotFound,
             E::ClusterNotFound,
             E::InsufficientCloudhsmHsms,
             E::InternalError,

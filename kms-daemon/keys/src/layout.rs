@@ -109,6 +109,13 @@ pub(super) fn custom_key_stores(scope: &Scope) -> Vec<u8> {
     format!("{CUSTOM_KEY_STORES}{}/{}", scope.account, scope.region).into_bytes()
 }
 
+/// Reads what [`custom_key_stores`] wrote.
+pub(super) fn parse_custom_key_stores(entry: &[u8]) -> Option<Scope> {
+    let place = std::str::from_utf8(entry).ok()?.strip_prefix(CUSTOM_KEY_STORES)?;
+    let (account, region) = place.split_once('/')?;
+    Some(Scope::new(account, region))
+}
+
 /// The external keys that KMS keys of a custom key store have.
 pub(super) fn external_keys(scope: &Scope, store: &str) -> Vec<u8> {
     format!("{EXTERNAL_KEYS}{}/{}/{store}/", scope.account, scope.region).into_bytes()

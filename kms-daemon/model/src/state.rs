@@ -21,13 +21,24 @@ pub enum KeyState {
     PendingImport,
     /// A primary whose replicas are not all deleted yet.
     PendingReplicaDeletion,
-    /// In a custom key store that is disconnected.
+    /// In a custom key store that is not connected. No record has it.
     Unavailable,
     /// Its primary Region is changing.
     Updating,
 }
 
 impl KeyState {
+    /// Returns the state in which callers see a key of a custom key store whose record has this one: AWS KMS calls it
+    /// unavailable while the store is disconnected and attempts to connect it have failed.
+    #[must_use]
+    pub const fn seen(self, is_connected: bool) -> Self {
+        match self {
+            Self::PendingDeletion => Self::PendingDeletion,
+            state if is_connected => state,
+            _ => Self::Unavailable,
+        }
+    }
+
     /// Every state.
     pub const ALL: [Self; 8] = [
         Self::Creating,

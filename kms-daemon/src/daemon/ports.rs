@@ -9,8 +9,8 @@ use tokio::signal::unix::Signal;
 use super::DaemonError;
 use crate::config::{Config, Listen, XksProxies};
 use crate::http::{Limits, Pages, Server};
-use crate::proxy::Proxies;
-use kms_installation::tls::{self, Clients, Served, TlsError, is_wide};
+use crate::proxy::{MAX_CONNECTIONS, Proxies};
+use kms_installation::tls::{self, MutualTls, Served, TlsError, is_wide};
 
 /// Files that are open beside connections: those of health and metrics, those that are about to be
 /// closed, devices, links, store and audit log.
@@ -47,19 +47,20 @@ pub(super) fn external_over_tls(
     config: &Config,
     server: Server,
     certificate: &Arc<Served>,
-) -> Result<Server, TlsError> {
-    let served = match &config.xks_clients {
-        None => certificate.config()?,
-        Some((authorities, names)) => certificate.config_for(Clients::new(authorities, names)?)?,
+) -> Result<(Server, Option<Arc<MutualTls>>), TlsError> {
+    let Some((authorities, names)) = &config.xks_clients else {
+        return Ok((server.over_tls(certificate.config()?), None));
     };
-    Ok(server.over_tls(served))
+    let clients = MutualTls::new(Arc::clone(certificate), authorities.clone(), names.clone())?;
+    Ok((server.over_mutual_tls(Arc::clone(&clients)), Some(clients)))
 }
 
 /// As many connections as there are file descriptors for.
 pub(super) fn limits(config: &Config, files: u64) -> Limits {
     let limits = Limits::default();
     let external = config.xks_listen.as_ref().map_or(0, |_| EXTERNAL_CONNECTIONS as u64);
-    let others = OTHER_FILES + external;
+    let proxies = config.xks_proxies.as_ref().map_or(0, |_| MAX_CONNECTIONS as u64);
+    let others = OTHER_FILES + external + proxies;
     let room = usize::try_from(files.saturating_sub(others)).unwrap_or(usize::MAX);
     let connections = limits.connections.min(room.max(LEAST_CONNECTIONS));
     if connections < limits.connections {
@@ -127,8 +128,8 @@ pub(super) async fn keep_certificate(certificate: Option<Arc<Served>>, mut hangu
 
 /// The external key store proxies that may be called.
 pub(super) fn proxies(settings: &XksProxies) -> Result<Proxies, TlsError> {
-    let XksProxies { hosts, authorities, identity, limit } = settings;
+    let XksProxies { hosts, services, authorities, identity, limit } = settings;
     let native = rustls_native_certs::load_native_certs().certs;
     let tls = tls::proxies(native, authorities.as_deref(), identity.as_ref())?;
-    Ok(Proxies::new(tls, hosts.clone(), *limit))
+    Ok(Proxies::new(tls, hosts.clone(), *limit).with_services(services.clone()))
 }

@@ -41,6 +41,12 @@ const MEMORY_TIME: Duration = Duration::from_secs(2);
 const PROVEN: usize = 40 << 20;
 const NAMED: usize = 24 << 20;
 
+/// Longest body of a request to an external key store, in bytes: plaintext, additional authenticated data and metadata
+/// of the largest one have less than 32 KiB. And the memory for all of them, likewise.
+const MAX_BODY_OF_STORES: usize = 64 << 10;
+const PROVEN_OF_STORES: usize = 8 << 20;
+const NAMED_OF_STORES: usize = 4 << 20;
+
 /// White space before an answer over HTTP/2, in bytes. The library copies what begins a DATA frame
 /// into a buffer that lives as long as the connection, up to this many bytes of the buffer, so that
 /// head and beginning are written at once. JSON and XML may begin with white space.
@@ -71,12 +77,13 @@ impl AsRef<[u8]> for Secret {
 pub struct Memory {
     proven: Arc<Semaphore>,
     named: Arc<Semaphore>,
+    /// Longest body, in bytes.
+    most: usize,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        let of = |bytes: usize| Arc::new(Semaphore::new(bytes / FIRST));
-        Self { proven: of(PROVEN), named: of(NAMED) }
+        Self::new((PROVEN, NAMED), MAX_BODY)
     }
 }
 
@@ -90,6 +97,17 @@ pub(super) enum Sender {
 }
 
 impl Memory {
+    /// Returns the memory of requests to external key stores, which take nothing from others.
+    #[must_use]
+    pub fn of_stores() -> Self {
+        Self::new((PROVEN_OF_STORES, NAMED_OF_STORES), MAX_BODY_OF_STORES)
+    }
+
+    fn new((proven, named): (usize, usize), most: usize) -> Self {
+        let of = |bytes: usize| Arc::new(Semaphore::new(bytes / FIRST));
+        Self { proven: of(proven), named: of(named), most }
+    }
+
     /// Reads a whole body. `pass` looks at the head of its request.
     ///
     /// # Errors
@@ -101,7 +119,7 @@ impl Memory {
     {
         let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if expected > MAX_DISCARDED {
-            return Err(too_large()); // as announced: nobody waits for that much
+            return Err(self.too_large()); // as announced: nobody waits for that much
         }
         let end = Instant::now() + BODY_TIME;
         let mut body = std::pin::pin!(body);
@@ -115,7 +133,7 @@ impl Memory {
             length = length.saturating_add(data.len());
             let most = if sender.is_ok() { MAX_DISCARDED } else { MAX_DISCARDED_OF_STRANGERS };
             if length > most {
-                return Err(too_large());
+                return Err(self.too_large());
             }
             if length > FIRST
                 && let Some(pass) = pass.take()
@@ -123,16 +141,16 @@ impl Memory {
                 sender = pass.await;
             }
             if let Ok(known) = sender
-                && length.max(expected) <= MAX_BODY
+                && length.max(expected) <= self.most
                 && let Err(error) = self.append(&mut content, &data, known).await
             {
                 sender = Err(error);
             }
-            if sender.is_err() || length > MAX_BODY {
+            if sender.is_err() || length > self.most {
                 content = Content::default(); // what is not answered is not kept
             }
         }
-        if length > MAX_BODY { Err(too_large()) } else { sender.map(|_| content) }
+        if length > self.most { Err(self.too_large()) } else { sender.map(|_| content) }
     }
 
     /// Appends to a body, with more memory if it has too little.
@@ -147,6 +165,14 @@ impl Memory {
             content.grant(lacking, self.take(lacking, sender).await?);
         }
         content.append(data).map_err(|_| full())
+    }
+
+    fn too_large(&self) -> KmsError {
+        let text = match self.most {
+            MAX_BODY => "The request body is larger than 1 MiB.".to_owned(),
+            most => format!("The request body is larger than {} KiB.", most >> 10),
+        };
+        KmsError::new(Exception::RequestEntityTooLarge, text)
     }
 
     /// Takes so many times [`FIRST`] of memory.
@@ -191,10 +217,6 @@ fn full() -> KmsError {
         Exception::ServiceUnavailable,
         "More request bodies are on their way than there is memory for. Try again later.",
     )
-}
-
-fn too_large() -> KmsError {
-    KmsError::new(Exception::RequestEntityTooLarge, "The request body is larger than 1 MiB.")
 }
 
 fn unreadable(text: &'static str) -> KmsError {
@@ -291,6 +313,21 @@ mod tests {
         assert!(read(&memory, FIRST, None).await.is_ok());
         drop((named, proven));
         assert_eq!(free(&memory), (NAMED, PROVEN));
+    }
+
+    #[tokio::test]
+    async fn bodies_of_stores_are_shorter_and_take_less() {
+        let memory = Memory::of_stores();
+        let long = read(&memory, MAX_BODY_OF_STORES + 1, Some(Sender::Proven)).await.unwrap_err();
+        assert_eq!(long.exception(), Exception::RequestEntityTooLarge);
+        assert!(long.to_string().contains("64 KiB"), "{long}");
+        let mut held = Vec::new();
+        while let Ok(body) = read(&memory, MAX_BODY_OF_STORES, Some(Sender::Proven)).await {
+            held.push(body);
+        }
+        let granted = held.iter().map(Content::granted).sum::<usize>();
+        assert!(granted <= NAMED_OF_STORES + PROVEN_OF_STORES, "{granted}");
+        assert!(granted + 2 * MAX_BODY_OF_STORES > NAMED_OF_STORES + PROVEN_OF_STORES, "{granted}");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! One connection: which protocol it speaks, and how long it lasts.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::erasing::Erasing;
 use super::front::{Front, Pages, Peer, Reply};
@@ -28,7 +28,7 @@ use super::places::Places;
 use super::progress::Paced;
 use super::scheme;
 use super::seats::{Seats, Standing};
-use super::server::Limits;
+use super::server::{Encryption, Limits};
 use kms_base::memory;
 use kms_installation::tls;
 
@@ -61,22 +61,23 @@ impl Connection {
         self,
         stream: TcpStream,
         address: SocketAddr,
-        acceptor: Option<TlsAcceptor>,
+        encryption: Option<Encryption>,
     ) {
         let _ = stream.set_nodelay(true);
         let address = address.ip().to_canonical();
         let (alive, standing) = (self.alive.clone(), Arc::clone(&self.standing));
         let peer = Peer { address, tls: None, alive, place: None, standing, pages: self.pages };
         let mut stream = Paced::new(stream, self.limits.write, Arc::clone(&self.standing));
-        let Some(acceptor) = acceptor else {
+        let Some(encryption) = encryption else {
             let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
                 return; // gone, or too slow
             };
             scheme::note_tls(&begin, address);
             stream.unread(begin);
-            return self.serve(stream, peer, is_http2).await;
+            return self.serve(stream, peer, is_http2, pending()).await;
         };
-        let Some(Some(stream)) = self.begun(scheme::accept(acceptor, stream, address)).await else {
+        let accepted = scheme::accept(encryption.acceptor(), stream, address);
+        let Some(Some(stream)) = self.begun(accepted).await else {
             return; // not TLS, or too slow
         };
         let (_, session) = stream.get_ref();
@@ -93,7 +94,10 @@ impl Connection {
             "tlsVersion": version.map(|name| name.replace('_', ".")),
             "cipherSuite": suite.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         });
-        self.serve(stream, Peer { tls: Some(Arc::new(details)), ..peer }, is_http2).await;
+        let shown = session.peer_certificates().unwrap_or_default().to_vec();
+        let rejected = async move { encryption.rejects(&shown).await };
+        let peer = Peer { tls: Some(Arc::new(details)), ..peer };
+        self.serve(stream, peer, is_http2, rejected).await;
     }
 
     /// The outcome of what comes before the first request, if it comes in time, and before the stop.
@@ -106,20 +110,39 @@ impl Connection {
         }
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer, is_http2: bool)
-    where
+    /// Serves requests until the client has no more, the daemon stops, or the client is `rejected`: then the
+    /// requests under way finish.
+    async fn serve<S>(
+        self,
+        stream: S,
+        peer: Peer,
+        is_http2: bool,
+        rejected: impl Future<Output = ()>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let mut stop = self.stop.clone();
+        let finish = async move {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = rejected => {}
+            }
+        };
         let ended = match is_http2 {
-            true => self.serve_http2(Erasing::of_http2(stream), peer).await,
-            false => self.serve_http1(stream, peer).await,
+            true => self.serve_http2(Erasing::of_http2(stream), peer, finish).await,
+            false => self.serve_http1(stream, peer, finish).await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         }
     }
 
-    async fn serve_http1<S>(mut self, stream: S, peer: Peer) -> hyper::Result<()>
+    async fn serve_http1<S>(
+        self,
+        stream: S,
+        peer: Peer,
+        finish: impl Future<Output = ()>,
+    ) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -156,15 +179,19 @@ impl Connection {
             .writev(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = stopping => connection.as_mut().graceful_shutdown(),
+            () = finish => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     }
 
-    async fn serve_http2<S>(mut self, stream: S, peer: Peer) -> hyper::Result<()>
+    async fn serve_http2<S>(
+        self,
+        stream: S,
+        peer: Peer,
+        finish: impl Future<Output = ()>,
+    ) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -194,10 +221,9 @@ impl Connection {
             .max_local_error_reset_streams(MAX_FAULTY)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let stopping = async { drop(self.stop.wait_for(|stop| *stop).await) };
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = stopping => {
+            () = finish => {
                 connection.as_mut().graceful_shutdown();
                 return connection.await;
             }

@@ -73,6 +73,8 @@ pub struct Front {
     pub development: Option<Arc<Development>>,
     /// For request bodies.
     pub memory: Memory,
+    /// For those of requests to external key stores.
+    pub memory_of_stores: Memory,
     /// Whose pages may use the API.
     pub cors: Cors,
 }

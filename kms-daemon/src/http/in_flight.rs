@@ -90,7 +90,8 @@ impl InFlight {
     /// this access key id; returns the principal that the store acts for.
     pub(super) fn admitted(&mut self, store: &ExternalStore, access_key_id: &str) -> Principal {
         let root = Principal::root(&*store.scope.account, access_key_id);
-        self.identified(root.clone());
+        self.peer.standing.prove_for(&store.prefix);
+        self.principal = Some(root.clone());
         self.store = Some(store.prefix.clone());
         self.region.clone_from(&store.scope.region);
         root

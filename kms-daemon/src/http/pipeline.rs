@@ -131,7 +131,8 @@ impl Front {
     {
         let begin = Instant::now();
         let (head, body) = request.into_parts();
-        let content = self.memory.read(body, self.pass_external(&head, &peer)).await;
+        let pass = self.pass_external(&head, &peer);
+        let content = self.memory_of_stores.read(body, pass).await;
         let writable = self.app.audit.ensure_writable().await;
         self.serve(External::of(&head), (&head, content, writable, begin), peer).await
     }

@@ -60,7 +60,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_makes_room_for_others() {
         let all = Arc::new(Semaphore::new(30));
-        let bounds = Bounds { all: 20, strangers: 20, address: 20 };
+        let bounds = Bounds { all: 20, strangers: 20, address: 20, store: 20 };
         let seats = Seats::new(bounds, ConnectionMetrics::default());
         let connect = |last| seats.admit(IpAddr::from([127, 0, 0, last])).unwrap();
         let places = || Arc::new(Places::new(Arc::clone(&all), 10, Arc::clone(&seats)));
@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_free_again_when_it_is_dropped() {
         let all = Arc::new(Semaphore::new(3));
-        let bounds = Bounds { all: 2, strangers: 2, address: 2 };
+        let bounds = Bounds { all: 2, strangers: 2, address: 2, store: 2 };
         let seats = Seats::new(bounds, ConnectionMetrics::default());
         let places = || Places::new(Arc::clone(&all), 2, Arc::clone(&seats));
         let (one, other) = (places(), places());

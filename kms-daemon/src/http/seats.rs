@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -45,6 +45,9 @@ pub(super) struct Bounds {
     pub(super) strangers: usize,
     /// Of one address.
     pub(super) address: usize,
+    /// That one store may have when there is no room: beyond that, its requests under way do not keep their
+    /// connections.
+    pub(super) store: usize,
 }
 
 #[derive(Default)]
@@ -72,6 +75,8 @@ pub struct Standing {
     begin: Instant,
     metrics: ConnectionMetrics,
     is_proven: AtomicBool,
+    /// The external key store that it was proven for first.
+    store: OnceLock<String>,
     /// Requests under way.
     requests: AtomicUsize,
     /// When a request began or ended last, in milliseconds since `begin`.
@@ -195,15 +200,25 @@ impl Seats {
         reason: &'static str,
         may: impl Fn(&Standing) -> bool,
     ) -> bool {
+        let mut stores: HashMap<&str, usize> = HashMap::new();
+        for store in taken.seats.values().filter_map(|standing| standing.store.get()) {
+            *stores.entry(store).or_default() += 1;
+        }
+        let has_many = |standing: &Standing| {
+            let of_store = standing.store.get().and_then(|store| stores.get(store.as_str()));
+            of_store.is_some_and(|count| *count > self.bounds.store)
+        };
+        let is_busy = |standing: &Standing| standing.is_proven() && standing.requests() > 0;
         let weakest = taken
             .seats
             .iter()
             .filter(|(_, standing)| may(standing))
-            // Who is known and has a request under way is left alone.
-            .filter(|(_, standing)| !standing.is_proven() || standing.requests() == 0)
+            // Who is known and has a request under way is left alone, unless it is one of too many.
+            .filter(|(_, standing)| !is_busy(standing) || has_many(standing))
             .min_by_key(|(number, standing)| {
                 let crowd = standing.crowd.load(Ordering::Relaxed);
-                (standing.is_proven(), Reverse(crowd), standing.seen(), **number)
+                let has_few = !has_many(standing);
+                (standing.is_proven(), has_few, Reverse(crowd), standing.seen(), **number)
             })
             .map(|(number, _)| *number);
         self.end_one(taken, weakest, reason)
@@ -273,6 +288,7 @@ impl Standing {
             begin,
             metrics,
             is_proven: AtomicBool::new(false),
+            store: OnceLock::new(),
             requests: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
             answers: Mutex::default(),
@@ -286,6 +302,12 @@ impl Standing {
     /// A valid signature was shown.
     pub(super) fn prove(&self) {
         self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    /// A valid signature for an external key store was shown.
+    pub(super) fn prove_for(&self, store: &str) {
+        let _ = self.store.set(store.to_owned());
+        self.prove();
     }
 
     pub(super) fn is_proven(&self) -> bool {
@@ -388,7 +410,8 @@ mod tests {
     use super::*;
 
     fn seats(all: usize, strangers: usize, address: usize) -> Arc<Seats> {
-        Seats::new(Bounds { all, strangers, address }, ConnectionMetrics::default())
+        let bounds = Bounds { all, strangers, address, store: all / 2 };
+        Seats::new(bounds, ConnectionMetrics::default())
     }
 
     fn from(last: u8) -> IpAddr {
@@ -462,6 +485,24 @@ mod tests {
         drop(second);
         let newcomer = seats.admit(from(3)).unwrap();
         assert_eq!(ended(&[&known[0], &known[1], &newcomer]), [false, true, false]);
+    }
+
+    #[test]
+    fn a_store_does_not_keep_all_seats_by_being_busy() {
+        let seats = seats(4, 4, 4);
+        let many: Vec<_> = (0..3).map(|_| seats.admit(from(1)).unwrap()).collect();
+        let few = seats.admit(from(1)).unwrap();
+        many.iter().for_each(|seat| seat.standing.prove_for("many"));
+        few.standing.prove_for("few");
+        let all = || many.iter().chain([&few]);
+        let _busy: Vec<_> = all().map(|seat| seat.standing.request()).collect();
+        let newcomer = seats.admit(from(2)).unwrap();
+        newcomer.standing.prove_for("other");
+        let _request = newcomer.standing.request();
+        let gone = ended(&[&many[0], &many[1], &many[2], &few, &newcomer]);
+        assert_eq!(gone, [true, false, false, false, false]);
+        // Now each has as many as it may.
+        assert!(seats.admit(from(3)).is_none());
     }
 
     #[test]

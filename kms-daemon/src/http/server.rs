@@ -1,6 +1,6 @@
 //! Connections: they are accepted within limits, and drained at the end.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -18,6 +19,7 @@ use super::places::Places;
 use super::seats::{Bounds, Seats};
 use crate::metrics::ConnectionMetrics;
 use kms_base::memory;
+use kms_installation::tls::MutualTls;
 
 /// Limits on what clients may hold.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +73,36 @@ const BACKLOG: u32 = 1024;
 pub struct Server {
     /// At least one.
     listeners: Vec<TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Encryption>,
     limits: Limits,
     pages: Pages,
+}
+
+/// How connections are encrypted.
+#[derive(Clone)]
+pub(super) enum Encryption {
+    /// For any client.
+    Any(Arc<ServerConfig>),
+    /// For clients that show a certificate.
+    Mutual(Arc<MutualTls>),
+}
+
+impl Encryption {
+    /// Returns what begins TLS on a new connection.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(match self {
+            Self::Any(config) => Arc::clone(config),
+            Self::Mutual(clients) => clients.config(),
+        })
+    }
+
+    /// Completes once a client with these certificates may not go on.
+    pub(super) async fn rejects(&self, shown: &[CertificateDer<'_>]) {
+        match self {
+            Self::Any(_) => pending().await,
+            Self::Mutual(clients) => clients.rejects(shown).await,
+        }
+    }
 }
 
 impl Server {
@@ -106,7 +135,13 @@ impl Server {
     /// Sets how connections are encrypted. Without this call they are not.
     #[must_use]
     pub fn over_tls(self, tls: Arc<ServerConfig>) -> Self {
-        Self { tls: Some(TlsAcceptor::from(tls)), ..self }
+        Self { tls: Some(Encryption::Any(tls)), ..self }
+    }
+
+    /// The same for clients that show a certificate.
+    #[must_use]
+    pub fn over_mutual_tls(self, clients: Arc<MutualTls>) -> Self {
+        Self { tls: Some(Encryption::Mutual(clients)), ..self }
     }
 
     /// Sets what is served. Without this call everything is.
@@ -138,6 +173,7 @@ impl Server {
             // A quarter is reserved for clients that have sent a valid signature.
             strangers: connections - connections / 4,
             address: self.limits.address.min(connections),
+            store: connections / 2,
         };
         let metrics = match self.pages {
             // They have limits of their own; what is counted is beside the limit of the API.

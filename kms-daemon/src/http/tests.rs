@@ -188,6 +188,7 @@ impl Rig {
             readiness: Arc::clone(&ready) as Arc<dyn Readiness>,
             development: development.then(|| Arc::new(Development::default())),
             memory: Memory::default(),
+            memory_of_stores: Memory::of_stores(),
             cors,
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));

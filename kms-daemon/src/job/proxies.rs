@@ -22,6 +22,9 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(180);
 /// so then the store has failed.
 pub(super) async fn check(app: &App) -> Result<usize, KmsError> {
     let mut asked = 0;
+    if let Some(proxies) = app.service.proxies() {
+        proxies.sweep();
+    }
     for stores in app.service.catalog().all_custom_key_stores().await? {
         for store in &stores.stores {
             let is_connected = store.connection.state == ConnectionState::Connected;
@@ -50,8 +53,8 @@ async fn ask_proxy(app: &App, scope: &Scope, (id, proxy): (&str, &XksProxy)) -> 
             return false;
         }
     };
-    let (store, region) = (id.to_owned(), scope.region.clone());
-    let target = Target { store, proxy: proxy.clone(), region, secret };
+    let (store, scope) = (id.to_owned(), scope.clone());
+    let target = Target { store, proxy: proxy.clone(), scope, secret };
     let told = RequestMetadata {
         kms_operation: "KmsHealthCheck".to_owned(),
         kms_request_id: request.to_string(),

@@ -14,6 +14,10 @@ use kms_xks::{ErrorName, Unreadable};
 pub enum Failure {
     /// The operator has not named the host.
     NotAllowed,
+    /// The operator has not named the VPC endpoint service, or it is of another account or Region.
+    NoService,
+    /// The VPC endpoint service has another host.
+    ServiceHost,
     /// The credential cannot sign anything.
     Credential,
     /// As many calls of the store are under way as may be.
@@ -72,6 +76,12 @@ const FLEET: &str = "All external key managers of the external key store proxy a
 const NOT_ALLOWED: &str = "This service is not configured to connect to the host in the URI \
      endpoint of the external key store proxy; its operator names the hosts with --xks-proxy-allow.";
 
+const NO_SERVICE: &str = "KMS could not find the VPC endpoint service of the external key store. Verify \
+     its name, its Region and its owner; the operator of this service names such services with \
+     --xks-proxy-vpc.";
+const SERVICE_HOST: &str = "The host in the URI endpoint of the external key store proxy is not the private \
+     DNS name of the VPC endpoint service.";
+
 impl Failure {
     /// Whether nobody answered.
     pub(super) const fn is_silence(&self) -> bool {
@@ -80,13 +90,23 @@ impl Failure {
 
     /// Whether the proxy was asked, or at least called.
     pub(super) const fn was_asked(&self) -> bool {
-        !matches!(self, Self::NotAllowed | Self::Credential | Self::Busy | Self::Resting)
+        !matches!(
+            self,
+            Self::NotAllowed
+                | Self::NoService
+                | Self::ServiceHost
+                | Self::Credential
+                | Self::Busy
+                | Self::Resting
+        )
     }
 
     /// The name by which it is counted: `errorName` of the proxy, or what AWS KMS calls it.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::NotAllowed => "HostNotAllowed",
+            Self::NoService => "VpcEndpointServiceNotFound",
+            Self::ServiceHost => "InvalidVpcEndpointServiceConfiguration",
             Self::Credential => "InvalidCredential",
             Self::Busy => "TooManyRequests",
             Self::Resting => "ProxyResting",
@@ -119,6 +139,8 @@ impl Failure {
     const fn text(&self) -> &'static str {
         match self {
             Self::NotAllowed => NOT_ALLOWED,
+            Self::NoService => NO_SERVICE,
+            Self::ServiceHost => SERVICE_HOST,
             Self::Credential => UNAUTHENTICATED,
             Self::Busy => THROTTLED,
             Self::TimedOut => TIMED_OUT,
@@ -168,6 +190,8 @@ impl Failure {
     pub(crate) fn of_store(&self) -> KmsError {
         let exception = match self {
             Self::NotAllowed => Exception::XksProxyInvalidConfiguration,
+            Self::NoService => Exception::XksProxyVpcEndpointServiceNotFound,
+            Self::ServiceHost => Exception::XksProxyVpcEndpointServiceInvalidConfiguration,
             Self::Credential => Exception::XksProxyIncorrectAuthenticationCredential,
             Self::Response(_) | Self::Content => Exception::XksProxyInvalidResponse,
             Self::Refused { name, .. } => match name {
@@ -191,6 +215,8 @@ impl Failure {
     pub(crate) const fn of_connection(&self) -> ConnectionError {
         match self {
             Self::NotAllowed => ConnectionError::XksProxyInvalidConfiguration,
+            Self::NoService => ConnectionError::XksVpcEndpointServiceNotFound,
+            Self::ServiceHost => ConnectionError::XksVpcEndpointServiceInvalidConfiguration,
             Self::Credential => ConnectionError::XksProxyAccessDenied,
             Self::TimedOut => ConnectionError::XksProxyTimedOut,
             Self::Tls(_) => ConnectionError::XksProxyInvalidTlsConfiguration,
@@ -234,6 +260,8 @@ mod tests {
         let refused = |name: &ErrorName| Failure::Refused { name: *name, message: "m".to_owned() };
         let own = [
             Failure::NotAllowed,
+            Failure::NoService,
+            Failure::ServiceHost,
             Failure::Credential,
             Failure::Busy,
             Failure::Resting,

@@ -141,6 +141,8 @@ pub(crate) enum Mode {
     Say(Vec<u8>),
     /// Reads requests and says nothing.
     Hang,
+    /// Lets the proxy respond so much later to requests whose path begins so.
+    Delay(&'static str, Duration),
     /// Ends each connection before there is TLS.
     Close,
 }
@@ -150,7 +152,32 @@ pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     mode: Arc<Mutex<Mode>>,
     requests: Arc<AtomicUsize>,
+    under_way: Arc<UnderWay>,
     directory: TempDir,
+}
+
+/// Requests that have no response yet, and the most that there were at a time.
+#[derive(Default)]
+struct UnderWay {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of them.
+struct One<'u>(&'u UnderWay);
+
+impl<'u> One<'u> {
+    fn of(under_way: &'u UnderWay) -> Self {
+        let now = under_way.now.fetch_add(1, Ordering::Relaxed) + 1;
+        under_way.most.fetch_max(now, Ordering::Relaxed);
+        Self(under_way)
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Front {
@@ -175,14 +202,17 @@ impl Front {
         let requests = Arc::new(AtomicUsize::new(0));
         let (of_thread, counted, proxy) =
             (Arc::clone(&mode), Arc::clone(&requests), proxy.to_owned());
+        let under_way = Arc::new(UnderWay::default());
+        let all = Arc::clone(&under_way);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (config, mode) = (Arc::clone(&config), Arc::clone(&of_thread));
-                let (counted, proxy) = (Arc::clone(&counted), proxy.clone());
-                thread::spawn(move || serve(stream, config, &mode, &counted, &proxy));
+                let (counted, all) = (Arc::clone(&counted), Arc::clone(&all));
+                let proxy = proxy.clone();
+                thread::spawn(move || serve(stream, config, &mode, (&counted, &all), &proxy));
             }
         });
-        Self { address, mode, requests, directory }
+        Self { address, mode, requests, under_way, directory }
     }
 
     pub(crate) fn trusted(&self) -> PathBuf {
@@ -191,6 +221,11 @@ impl Front {
 
     pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().expect("no panic") = mode;
+    }
+
+    /// The most requests that were under way at a time.
+    pub(crate) fn most_under_way(&self) -> usize {
+        self.under_way.most.load(Ordering::Relaxed)
     }
 
     /// How many requests have come.
@@ -203,7 +238,7 @@ fn serve(
     stream: TcpStream,
     config: Arc<ServerConfig>,
     mode: &Mutex<Mode>,
-    counted: &AtomicUsize,
+    (counted, under_way): (&AtomicUsize, &UnderWay),
     proxy: &str,
 ) {
     if matches!(*mode.lock().expect("no panic"), Mode::Close) {
@@ -213,6 +248,8 @@ fn serve(
     let mut stream = StreamOwned::new(session, stream);
     while let Some(request) = read_request(&mut stream) {
         counted.fetch_add(1, Ordering::Relaxed);
+        let _one = One::of(under_way);
+        let mut late = Duration::ZERO;
         let alter = match &*mode.lock().expect("no panic") {
             Mode::Forward => None,
             Mode::Alter(alter) => Some(*alter),
@@ -223,12 +260,18 @@ fn serve(
                 return;
             }
             Mode::Close => return,
+            Mode::Delay(path, delay) => {
+                let is_late = request.starts_with(format!("POST {path}").as_bytes());
+                late = if is_late { *delay } else { Duration::ZERO };
+                None
+            }
             Mode::Hang => {
                 // The other end gives up first.
                 thread::sleep(Duration::from_secs(30));
                 return;
             }
         };
+        thread::sleep(late);
         let mut behind = Connection::to(proxy);
         if behind.write(&request).is_err() {
             return;

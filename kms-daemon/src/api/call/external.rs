@@ -70,12 +70,14 @@ impl<'a> Call<'a> {
     /// The proxies, and what opens the secrets for them.
     ///
     /// # Errors
-    /// [`Exception::UnsupportedOperation`] if the operator has named no host of a proxy.
+    /// [`Exception::UnsupportedOperation`] if the operator has named neither a host of a proxy nor a VPC endpoint
+    /// service.
     pub(in crate::api) fn proxies(&self) -> Result<(&'a Arc<Proxies>, &'a Arc<Iam>), KmsError> {
         let service = self.service;
         service.proxies.as_ref().zip(service.identities.as_ref()).ok_or_else(|| {
             let text = "External key stores are not supported by this service: its operator names \
-                        the hosts of proxies with --xks-proxy-allow.";
+                        the hosts of proxies with --xks-proxy-allow, and VPC endpoint services with \
+                        --xks-proxy-vpc.";
             KmsError::new(Exception::UnsupportedOperation, text)
         })
     }
@@ -88,18 +90,14 @@ impl<'a> Call<'a> {
         Ok(self.service.catalog().custom_key_stores(scope).await?)
     }
 
-    /// The state of a key as callers see it: unavailable while its custom key store is disconnected.
+    /// The state of a key as callers see it: unavailable while its custom key store is not connected.
     pub(in crate::api) async fn state_of(&self, key: &KeyRecord) -> Result<KeyState, KmsError> {
         let Some(external) = &key.external else { return Ok(key.state) };
         let stores = self.stores_of(&key.scope).await?;
         let connected = stores
             .by_id(&external.store)
-            .is_some_and(|store| store.connection.state != ConnectionState::Disconnected);
-        Ok(match key.state {
-            KeyState::PendingDeletion => KeyState::PendingDeletion,
-            state if connected => state,
-            _ => KeyState::Unavailable,
-        })
+            .is_some_and(|store| store.connection.state == ConnectionState::Connected);
+        Ok(key.state.seen(connected))
     }
 
     /// What a proxy learns about this request.
@@ -122,8 +120,8 @@ impl<'a> Call<'a> {
         let (_, iam) = self.proxies()?;
         let trace = (self.request.audit_tag(), &mut self.facts.receipts);
         let secret = iam.open_proxy_secret(store, proxy, trace).await?;
-        let (store, region) = (store.to_owned(), scope.region.clone());
-        Ok(Target { store, proxy: proxy.clone(), region, secret })
+        let (store, scope) = (store.to_owned(), scope.clone());
+        Ok(Target { store, proxy: proxy.clone(), scope, secret })
     }
 
     /// Has a device seal the secret of a store's credential.

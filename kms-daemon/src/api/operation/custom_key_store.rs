@@ -1,5 +1,5 @@
-//! The operations of custom key stores: external key stores with a public endpoint, and stores on clusters of
-//! PKCS#11 tokens. States and their changes are the same for both; what differs is in `proxy` and `cluster`.
+//! The operations of custom key stores: external key stores, and stores on clusters of PKCS#11 tokens. States and
+//! their changes are the same for both; what differs is in `proxy` and `cluster`.
 //!
 //! A store is changed as part of the record of all stores of its account and Region, guarded by the revision
 //! that was read: so names, URIs, clusters and the number of stores hold, whoever else makes one at the same time.

@@ -24,11 +24,20 @@ use super::rig::{ACCOUNT, REGION, b64, bytes};
 use crate::api::Service;
 use crate::credentials::Credentials;
 use crate::iam::{Iam, Setup};
-use crate::proxy::{AllowedHost, Proxies};
+use crate::proxy::{AllowedHost, EndpointService, Proxies};
 use kms_base::clock::{ManualClock, Timestamp};
 use kms_installation::link_identity::certificate;
 use kms_installation::tls;
 use kms_store::{MemoryStore, Store};
+
+/// The VPC endpoint services of the test. The first two have the host of the proxy; the last one is of another
+/// account.
+const SERVICES: [&str; 4] = [
+    "com.amazonaws.vpce.us-east-1.vpce-svc-0a1",
+    "com.amazonaws.vpce.us-east-1.vpce-svc-0a2",
+    "com.amazonaws.vpce.us-east-1.vpce-svc-0a3",
+    "com.amazonaws.vpce.us-east-1.vpce-svc-0a4",
+];
 
 /// What the proxy of the test has for keys: nobody else's ciphertext opens.
 const KEY: u8 = 0x5a;
@@ -138,7 +147,13 @@ async fn rig(dir: &TempDir) -> Rig {
     let trusted = dir.path().join("certificate.pem");
     let tls = tls::proxies(Vec::new(), Some(&trusted), None).unwrap();
     let host = AllowedHost { name: "localhost".to_owned(), address: Some(address) };
+    let hosts = ["localhost", "localhost", "other.example", "theirs.example"];
+    let services = SERVICES.iter().zip(hosts).map(|(service, host)| {
+        let owner = if host == "theirs.example" { "@444455556666" } else { "" };
+        EndpointService::parse(&format!("{service}{owner}={host}={address}")).unwrap()
+    });
     let proxies = Proxies::new(tls, vec![host], Duration::from_secs(10));
+    let proxies = proxies.with_services(services.collect());
     let service = Service::open(store, regions, clock.clone()).await.unwrap();
     let service = service.with_identities(Arc::new(iam)).with_proxies(Arc::new(proxies));
     Rig { service: Arc::new(service), clock, region: REGION }
@@ -259,11 +274,12 @@ async fn names_uris_and_numbers_are_bounded() {
             json!("https://elsewhere"),
             "XksProxyInvalidConfigurationException",
         ),
-        ("XksProxyConnectivity", json!("VPC_ENDPOINT_SERVICE"), "UnsupportedOperationException"),
+        ("XksProxyConnectivity", json!("VPC_ENDPOINT_SERVICE"), "ValidationException"),
         ("XksProxyConnectivity", json!(null), "ValidationException"),
         ("XksProxyUriPath", json!(null), "ValidationException"),
         ("XksProxyUriEndpoint", json!(null), "ValidationException"),
         ("XksProxyAuthenticationCredential", json!(null), "ValidationException"),
+        ("XksProxyVpcEndpointServiceName", json!(SERVICES[0]), "ValidationException"),
         ("XksProxyVpcEndpointServiceOwner", json!("111122223333"), "ValidationException"),
         ("KeyStorePassword", json!("password"), "ValidationException"),
     ] {
@@ -335,4 +351,125 @@ async fn ciphertexts_have_two_layers() {
     dry = decrypt(&blob);
     dry["DryRun"] = json!(true);
     assert_eq!(rig.refused("Decrypt", dry).await, "DryRunOperationException");
+}
+
+/// A store whose proxy is behind a service.
+fn behind(name: &str, service: &str, host: &str) -> Value {
+    let mut body = to_create(name);
+    body["XksProxyConnectivity"] = json!("VPC_ENDPOINT_SERVICE");
+    body["XksProxyUriEndpoint"] = json!(format!("https://{host}"));
+    body["XksProxyVpcEndpointServiceName"] = json!(service);
+    body
+}
+
+#[tokio::test]
+async fn services_and_endpoints_are_of_one_store() {
+    let dir = TempDir::new().unwrap();
+    let rig = rig(&dir).await;
+    let refused = |body: Value| rig.refused("CreateCustomKeyStore", body);
+    let unknown = "com.amazonaws.vpce.us-east-1.vpce-svc-0a5";
+    let elsewhere = "com.amazonaws.vpce.eu-west-1.vpce-svc-0a1";
+    for (service, host, code) in [
+        (unknown, "localhost", "XksProxyVpcEndpointServiceNotFoundException"),
+        (elsewhere, "localhost", "XksProxyVpcEndpointServiceNotFoundException"),
+        (SERVICES[3], "theirs.example", "XksProxyVpcEndpointServiceNotFoundException"),
+        (SERVICES[0], "other.example", "XksProxyVpcEndpointServiceInvalidConfigurationException"),
+        ("vpce-svc-0a1", "localhost", "ValidationException"),
+    ] {
+        assert_eq!(refused(behind("a", service, host)).await, code, "{service} {host}");
+    }
+    let mut owned = behind("a", SERVICES[3], "theirs.example");
+    owned["XksProxyVpcEndpointServiceOwner"] = json!("444455556666");
+    let theirs = rig.ok("CreateCustomKeyStore", owned).await;
+    // Nobody has connected to it yet: there is no certificate for this name.
+    rig.ok("ConnectCustomKeyStore", theirs.clone()).await;
+    while state(&rig, &theirs).await == "CONNECTING" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let found = rig.ok("DescribeCustomKeyStores", theirs).await;
+    let found = &found["CustomKeyStores"][0];
+    assert_eq!(found["ConnectionErrorCode"], "XKS_PROXY_INVALID_TLS_CONFIGURATION", "{found}");
+
+    rig.ok("CreateCustomKeyStore", behind("b", SERVICES[0], "LOCALHOST")).await;
+    let mut other = behind("c", SERVICES[0], "localhost");
+    assert_eq!(refused(other.clone()).await, "XksProxyVpcEndpointServiceInUseException");
+    other["XksProxyUriPath"] = json!("/b/kms/xks/v1");
+    assert_eq!(refused(other).await, "XksProxyUriInUseException");
+    let in_use = "XksProxyUriEndpointInUseException";
+    assert_eq!(refused(behind("c", SERVICES[1], "localhost")).await, in_use);
+    assert_eq!(refused(to_create("c")).await, in_use);
+    let wrong_path = json!("/c/kms/xks/v2");
+    let mut other = behind("c", SERVICES[2], "other.example");
+    other["XksProxyUriPath"] = wrong_path;
+    assert_eq!(refused(other).await, "XksProxyInvalidConfigurationException");
+}
+
+#[tokio::test]
+async fn connectivity_changes_with_its_endpoint_only() {
+    let dir = TempDir::new().unwrap();
+    let rig = rig(&dir).await;
+    let store = create(&rig, "a").await;
+    let update = |more: Value| {
+        let mut body = store.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let refused = |more: Value| rig.refused("UpdateCustomKeyStore", update(more));
+    let (service, endpoint) = (SERVICES[0], "https://localhost");
+    for more in [
+        json!({ "XksProxyVpcEndpointServiceName": service }),
+        json!({ "XksProxyVpcEndpointServiceOwner": "111122223333" }),
+        json!({ "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE" }),
+        json!({ "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE", "XksProxyUriEndpoint": endpoint }),
+        json!({
+            "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE", "XksProxyVpcEndpointServiceName": service,
+        }),
+    ] {
+        assert_eq!(refused(more.clone()).await, "ValidationException", "{more}");
+    }
+    let to_service = json!({
+        "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE", "XksProxyUriEndpoint": endpoint,
+        "XksProxyVpcEndpointServiceName": service,
+    });
+    rig.ok("UpdateCustomKeyStore", update(to_service)).await;
+    let configuration = async || {
+        let found = rig.ok("DescribeCustomKeyStores", store.clone()).await;
+        found["CustomKeyStores"][0]["XksProxyConfiguration"].clone()
+    };
+    let found = configuration().await;
+    assert_eq!(found["Connectivity"], "VPC_ENDPOINT_SERVICE");
+    assert_eq!(found["VpcEndpointServiceName"], service);
+    assert!(found["VpcEndpointServiceOwner"].is_null());
+
+    let owner = json!({ "XksProxyVpcEndpointServiceOwner": "111122223333" });
+    rig.ok("UpdateCustomKeyStore", update(owner)).await;
+    let next = json!({ "XksProxyVpcEndpointServiceName": SERVICES[1] });
+    rig.ok("UpdateCustomKeyStore", update(next)).await;
+    let found = configuration().await;
+    assert_eq!(found["VpcEndpointServiceName"], SERVICES[1]);
+    assert_eq!(found["VpcEndpointServiceOwner"], "111122223333");
+    let elsewhere = json!({ "XksProxyVpcEndpointServiceName": SERVICES[2] });
+    let code = "XksProxyVpcEndpointServiceInvalidConfigurationException";
+    assert_eq!(refused(elsewhere).await, code, "it has another host");
+
+    connect(&rig, &store).await;
+    for more in [
+        json!({ "XksProxyVpcEndpointServiceName": service }),
+        json!({ "XksProxyVpcEndpointServiceOwner": "111122223333" }),
+        json!({ "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE" }),
+    ] {
+        assert_eq!(refused(more).await, "CustomKeyStoreInvalidStateException");
+    }
+    rig.ok("DisconnectCustomKeyStore", store.clone()).await;
+    let public = json!({ "XksProxyConnectivity": "PUBLIC_ENDPOINT" });
+    assert_eq!(refused(public).await, "ValidationException");
+    let public =
+        json!({ "XksProxyConnectivity": "PUBLIC_ENDPOINT", "XksProxyUriEndpoint": endpoint });
+    rig.ok("UpdateCustomKeyStore", update(public)).await;
+    let found = configuration().await;
+    assert_eq!(found["Connectivity"], "PUBLIC_ENDPOINT");
+    assert!(
+        found["VpcEndpointServiceName"].is_null() && found["VpcEndpointServiceOwner"].is_null()
+    );
+    connect(&rig, &store).await;
 }

@@ -11,6 +11,7 @@ mod load;
 mod profile;
 mod refusals;
 mod scale;
+mod xks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ const USAGE: &str =
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
   --only PART   soft, qemu: requests on an in-process or a QEMU device; authorization: what
                 deciding about a request costs; refusals: whether time tells an unknown access
-                key from a wrong secret; device: what commands cost a device; scale: latency
+                key from a wrong secret; xks: requests to an external key store; device: what commands cost a device; scale: latency
                 by the number of keys (only when asked for: it takes ten minutes)
   --keys N      most keys of that (default 100000)
   --record FILE append the device's instructions to a history, such as docs/instructions.jsonl
@@ -56,7 +57,7 @@ const CONNECTIONS: [usize; 2] = [1, 32];
 const KEYS: [usize; 3] = [100, 10_000, 100_000];
 
 /// What can be measured; all but the last unless the person says.
-const PARTS: [&str; 6] = ["soft", "qemu", "authorization", "refusals", "device", "scale"];
+const PARTS: [&str; 7] = ["soft", "qemu", "authorization", "refusals", "xks", "device", "scale"];
 
 struct Options {
     seconds: u64,
@@ -136,6 +137,14 @@ fn main() -> ExitCode {
                     refusals::print(&rows);
                 }
                 rows.iter().map(refusals::Row::to_json).collect()
+            }
+            "xks" => {
+                eprintln!("measuring requests to an external key store …");
+                let rows = xks::measure(Duration::from_secs(options.seconds));
+                if !options.json {
+                    xks::print(&rows);
+                }
+                rows.iter().map(xks::Row::to_json).collect()
             }
             hsm => {
                 eprintln!("measuring requests on {hsm} …");

@@ -41,7 +41,7 @@ pub(in crate::api::operation) async fn connect(
             Backend::Xks(proxy) => {
                 let (proxies, _) = call.proxies()?;
                 let target = call.target((&store.id, proxy), &home).await?;
-                Other::Proxy(Arc::clone(proxies), target, Box::new(call.told(None)))
+                Other::Proxy(Arc::clone(proxies), Box::new(target), Box::new(call.told(None)))
             }
             Backend::CloudHsm(login) => {
                 let (clusters, _) = call.clusters()?;
@@ -71,7 +71,7 @@ pub(in crate::api::operation) async fn connect(
 
 /// What a store is to be connected to.
 enum Other {
-    Proxy(Arc<Proxies>, Target, Box<RequestMetadata>),
+    Proxy(Arc<Proxies>, Box<Target>, Box<RequestMetadata>),
     Cluster(Arc<Clusters>, Box<cluster::Target>),
 }
 

@@ -1,5 +1,5 @@
 //! `CreateCustomKeyStore`: an external key store, or one on a cluster. The other side is asked before the store is
-//! there.
+//! there, except for a proxy behind a VPC endpoint service.
 
 use kms_base::error::{Exception, KmsError};
 use kms_base::hex;
@@ -10,7 +10,7 @@ use kms_keys::custom_store::{
 use kms_model::action;
 use kms_model::enums::CustomKeyStoreType;
 
-use super::proxy::{check_connectivity, check_name, check_uri};
+use super::proxy::{Place, check_name, check_place, service};
 use super::{cluster, replace};
 use crate::api::call::contended;
 use crate::api::checks::{invalid, required};
@@ -32,6 +32,10 @@ pub(in crate::api::operation) async fn create(
     let (endpoint, path) = (&input.xks_proxy_uri_endpoint, &input.xks_proxy_uri_path);
     call.facts.optional_parameter("xksProxyUriEndpoint", endpoint.as_deref());
     call.facts.optional_parameter("xksProxyUriPath", path.as_deref());
+    let service = input.xks_proxy_vpc_endpoint_service_name.as_deref();
+    call.facts.optional_parameter("xksProxyVpcEndpointServiceName", service);
+    let owner = input.xks_proxy_vpc_endpoint_service_owner.as_deref();
+    call.facts.optional_parameter("xksProxyVpcEndpointServiceOwner", owner);
     call.facts.optional_parameter("cloudHsmClusterId", input.cloud_hsm_cluster_id.as_deref());
     let home = call.authorize_account(action::CreateCustomKeyStore)?;
     match kind {
@@ -52,10 +56,10 @@ async fn external(call: &mut Call<'_>, home: &Scope, input: Input) -> Result<Ans
              EXTERNAL_KEY_STORE.",
         ));
     }
-    required("xksProxyConnectivity", connectivity)?;
-    let has_service = input.xks_proxy_vpc_endpoint_service_name.is_some()
-        || input.xks_proxy_vpc_endpoint_service_owner.is_some();
-    check_connectivity(connectivity, has_service)?;
+    let connectivity = required("xksProxyConnectivity", connectivity)?;
+    let (service_name, owner) =
+        (input.xks_proxy_vpc_endpoint_service_name, input.xks_proxy_vpc_endpoint_service_owner);
+    let service = service(connectivity, service_name, owner)?;
     let endpoint = required("xksProxyUriEndpoint", input.xks_proxy_uri_endpoint)?;
     let endpoint = endpoint.to_ascii_lowercase();
     let path = required("xksProxyUriPath", input.xks_proxy_uri_path)?;
@@ -65,7 +69,8 @@ async fn external(call: &mut Call<'_>, home: &Scope, input: Input) -> Result<Ans
 
     let check = |stores: &CustomKeyStores| {
         check_name(stores, None, &name)?;
-        check_uri(proxies, stores, None, (&endpoint, &path))?;
+        let place = Place { endpoint: &endpoint, path: &path, service: service.as_ref() };
+        check_place(proxies, stores, None, place)?;
         check_room(stores)
     };
     check(&call.stores_of(home).await?.value)?;
@@ -74,14 +79,23 @@ async fn external(call: &mut Call<'_>, home: &Scope, input: Input) -> Result<Ans
     let secret = &credential.raw_secret_access_key;
     let secret = call.seal_secret((&id, &access_key_id), secret).await?;
     let now = call.service.now();
-    let (endpoint, path) = (endpoint.clone(), path.clone());
-    let proxy = XksProxy { endpoint, path, access_key_id, secret, credential_since: now };
-    let target = call.target((&id, &proxy), home).await?;
-    let health = proxies.health(&target, &call.told(None)).await;
-    // The store is disconnected.
-    proxies.forget(&id);
-    iam.forget_proxy_secret(&id, &proxy);
-    health.map_err(|failure| failure.of_store())?;
+    let proxy = XksProxy {
+        endpoint: endpoint.clone(),
+        path: path.clone(),
+        vpc_endpoint_service: service.clone(),
+        access_key_id,
+        secret,
+        credential_since: now,
+    };
+    // As AWS KMS, which calls a proxy behind a VPC endpoint service only when the store is connected.
+    if service.is_none() {
+        let target = call.target((&id, &proxy), home).await?;
+        let health = proxies.health(&target, &call.told(None)).await;
+        // The store is disconnected.
+        proxies.forget(&id);
+        iam.forget_proxy_secret(&id, &proxy);
+        health.map_err(|failure| failure.of_store())?;
+    }
     let connection = Connection::new(ConnectionState::Disconnected, now);
     let (name, backend) = (name.clone(), Backend::Xks(proxy));
     add(call, home, CustomKeyStore { id, name, created: now, backend, connection }, check).await

@@ -2,7 +2,7 @@
 
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
-use kms_keys::custom_store::{Backend, CustomKeyStore, CustomKeyStores};
+use kms_keys::custom_store::{Backend, CustomKeyStore, CustomKeyStores, XksProxy};
 use kms_model::action;
 use kms_model::enums::{CustomKeyStoreType, XksProxyConnectivityType};
 
@@ -64,13 +64,7 @@ fn entry<'s>(
     match &store.backend {
         Backend::Xks(proxy) => CustomKeyStoresListEntry {
             custom_key_store_type: Some(CustomKeyStoreType::EXTERNAL_KEY_STORE.name().into()),
-            xks_proxy_configuration: Some(XksProxyConfigurationType {
-                access_key_id: Some(proxy.access_key_id.as_str().into()),
-                connectivity: Some(XksProxyConnectivityType::PUBLIC_ENDPOINT.name().into()),
-                uri_endpoint: Some(proxy.endpoint.as_str().into()),
-                uri_path: Some(proxy.path.as_str().into()),
-                ..XksProxyConfigurationType::default()
-            }),
+            xks_proxy_configuration: Some(configuration(proxy)),
             ..entry
         },
         Backend::CloudHsm(login) => {
@@ -82,5 +76,22 @@ fn entry<'s>(
                 ..entry
             }
         }
+    }
+}
+
+fn configuration(proxy: &XksProxy) -> XksProxyConfigurationType<'_> {
+    let service = proxy.vpc_endpoint_service.as_ref();
+    let connectivity = match service {
+        Some(_) => XksProxyConnectivityType::VPC_ENDPOINT_SERVICE,
+        None => XksProxyConnectivityType::PUBLIC_ENDPOINT,
+    };
+    let owner = service.and_then(|service| service.owner.as_deref());
+    XksProxyConfigurationType {
+        access_key_id: Some(proxy.access_key_id.as_str().into()),
+        connectivity: Some(connectivity.name().into()),
+        uri_endpoint: Some(proxy.endpoint.as_str().into()),
+        uri_path: Some(proxy.path.as_str().into()),
+        vpc_endpoint_service_name: service.map(|service| service.name.as_str().into()),
+        vpc_endpoint_service_owner: owner.map(Into::into),
     }
 }

@@ -1,13 +1,16 @@
 //! `UpdateCustomKeyStore`: another name, another proxy, or another credential or password for the other side.
 
 use kms_base::error::KmsError;
-use kms_keys::custom_store::{Backend, ConnectionState, CustomKeyStore, XksProxy};
+use kms_keys::custom_store::{
+    Backend, ConnectionState, CustomKeyStore, VpcEndpointService, XksProxy,
+};
 use kms_model::action;
+use kms_model::enums::XksProxyConnectivityType;
 
-use super::proxy::{check_connectivity, check_name, check_uri};
+use super::proxy::{Place, check_name, check_place, not_public};
 use super::{cluster, find, replace, wrong_state};
 use crate::api::call::contended;
-use crate::api::checks::invalid;
+use crate::api::checks::{invalid, required};
 use crate::api::model::update_custom_key_store::Input;
 use crate::api::{Answer, Call};
 use kms_base::identifier::Scope;
@@ -23,27 +26,38 @@ pub(in crate::api::operation) async fn update(
     let (endpoint, path) = (&input.xks_proxy_uri_endpoint, &input.xks_proxy_uri_path);
     call.facts.optional_parameter("xksProxyUriEndpoint", endpoint.as_deref());
     call.facts.optional_parameter("xksProxyUriPath", path.as_deref());
+    let connectivity = input.xks_proxy_connectivity.map(|it| it.name());
+    call.facts.optional_parameter("xksProxyConnectivity", connectivity);
+    let service = input.xks_proxy_vpc_endpoint_service_name.as_deref();
+    call.facts.optional_parameter("xksProxyVpcEndpointServiceName", service);
+    let owner = input.xks_proxy_vpc_endpoint_service_owner.as_deref();
+    call.facts.optional_parameter("xksProxyVpcEndpointServiceOwner", owner);
     let home = call.authorize_account(action::UpdateCustomKeyStore)?;
     let (stores, first) = find(call, &home, id).await?;
     let Backend::Xks(former) = &first.backend else {
         return cluster::update(call, &home, input).await;
     };
     check(&input)?;
+    let service = service_of(&input, former)?;
     check_state(&input, &first)?;
     if let Some(name) = new_name {
         check_name(&stores, Some(id), name)?;
     }
     let proxied = changes_proxy(&input);
     let name = new_name.unwrap_or(&first.name);
-    let proxy = proposed(call, &input, former).await?;
+    let proxy = proposed(call, &input, former, service).await?;
     if proxied {
         let (proxies, iam) = call.proxies()?;
-        check_uri(proxies, &stores, Some(id), (&proxy.endpoint, &proxy.path))?;
-        let asked = ask(call, &home, (id, &proxy)).await;
-        if asked.is_err() && proxy.secret != former.secret {
-            iam.forget_proxy_secret(id, &proxy);
+        check_place(proxies, &stores, Some(id), Place::of(&proxy))?;
+        // A proxy behind a VPC endpoint service is called when the store is connected, or if it is.
+        let is_connected = first.connection.state == ConnectionState::Connected;
+        if proxy.vpc_endpoint_service.is_none() || is_connected {
+            let asked = ask(call, &home, (id, &proxy)).await;
+            if asked.is_err() && proxy.secret != former.secret {
+                iam.forget_proxy_secret(id, &proxy);
+            }
+            asked?;
         }
-        asked?;
     }
     for _ in Call::tries() {
         let (stores, store) = find(call, &home, id).await?;
@@ -59,7 +73,7 @@ pub(in crate::api::operation) async fn update(
             CustomKeyStore { name, backend: Backend::Xks(proxy.clone()), ..store.clone() };
         if proxied {
             let (proxies, _) = call.proxies()?;
-            check_uri(proxies, &stores, Some(id), (&proxy.endpoint, &proxy.path))?;
+            check_place(proxies, &stores, Some(id), Place::of(&proxy))?;
         }
         if replace(call, &stores, &stores.with(changed)).await? {
             if let Ok((proxies, iam)) = call.proxies()
@@ -83,9 +97,6 @@ fn check(input: &Input) -> Result<(), KmsError> {
             "CloudHsmClusterId and KeyStorePassword are not valid for an external key store.",
         ));
     }
-    let has_service = input.xks_proxy_vpc_endpoint_service_name.is_some()
-        || input.xks_proxy_vpc_endpoint_service_owner.is_some();
-    check_connectivity(input.xks_proxy_connectivity, has_service)?;
     let changes = input.new_custom_key_store_name.is_some()
         || input.xks_proxy_connectivity.is_some()
         || changes_proxy(input);
@@ -95,8 +106,37 @@ fn check(input: &Input) -> Result<(), KmsError> {
     }
 }
 
+/// The VPC endpoint service that the proxy is to be reached by, if any.
+fn service_of(input: &Input, former: &XksProxy) -> Result<Option<VpcEndpointService>, KmsError> {
+    let former = former.vpc_endpoint_service.as_ref();
+    let (was, connectivity) = (former.is_some(), input.xks_proxy_connectivity);
+    let is = connectivity.map_or(was, |it| it == XksProxyConnectivityType::VPC_ENDPOINT_SERVICE);
+    if was != is {
+        required("xksProxyUriEndpoint", input.xks_proxy_uri_endpoint.as_ref())?;
+    }
+    let name = input.xks_proxy_vpc_endpoint_service_name.clone();
+    let owner = input.xks_proxy_vpc_endpoint_service_owner.clone();
+    if !is {
+        return match name.is_some() || owner.is_some() {
+            true => Err(not_public()),
+            false => Ok(None),
+        };
+    }
+    let name = name.or_else(|| former.map(|former| former.name.clone()));
+    let owner = owner.or_else(|| former.and_then(|former| former.owner.clone()));
+    let name = required("xksProxyVpcEndpointServiceName", name)?;
+    Ok(Some(VpcEndpointService { name, owner }))
+}
+
+/// Whether a VPC endpoint service is given.
+const fn names_service(input: &Input) -> bool {
+    input.xks_proxy_vpc_endpoint_service_name.is_some()
+        || input.xks_proxy_vpc_endpoint_service_owner.is_some()
+}
+
 fn changes_proxy(input: &Input) -> bool {
-    input.xks_proxy_uri_endpoint.is_some()
+    names_service(input)
+        || input.xks_proxy_uri_endpoint.is_some()
         || input.xks_proxy_uri_path.is_some()
         || input.xks_proxy_authentication_credential.is_some()
 }
@@ -104,7 +144,9 @@ fn changes_proxy(input: &Input) -> bool {
 /// Checks that the state of the store allows the change: a connected store stays where its proxy is, and its
 /// credential, path and name may be others.
 fn check_state(input: &Input, store: &CustomKeyStore) -> Result<(), KmsError> {
-    let stays = input.xks_proxy_uri_endpoint.is_none() && input.xks_proxy_connectivity.is_none();
+    let stays = input.xks_proxy_uri_endpoint.is_none()
+        && input.xks_proxy_connectivity.is_none()
+        && !names_service(input);
     match store.connection.state {
         ConnectionState::Disconnected => Ok(()),
         ConnectionState::Connected if stays => Ok(()),
@@ -117,8 +159,9 @@ async fn proposed(
     call: &mut Call<'_>,
     input: &Input,
     former: &XksProxy,
+    service: Option<VpcEndpointService>,
 ) -> Result<XksProxy, KmsError> {
-    let mut proxy = former.clone();
+    let mut proxy = XksProxy { vpc_endpoint_service: service, ..former.clone() };
     if let Some(endpoint) = &input.xks_proxy_uri_endpoint {
         proxy.endpoint = endpoint.to_ascii_lowercase();
     }
