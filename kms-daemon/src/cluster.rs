@@ -24,8 +24,10 @@ use kms_xks::{Encrypted, Outer};
 
 mod failure;
 mod keys;
+mod metrics;
 
 pub(crate) use self::failure::Failure;
+use self::metrics::TokenMetrics;
 
 /// Length of `CKA_ID` of keys, in bytes.
 const ID: usize = 16;
@@ -38,6 +40,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Clusters {
     modules: Modules,
     stores: Mutex<HashMap<String, Arc<Client>>>,
+    metrics: TokenMetrics,
 }
 
 /// What a call is for: the cluster of a store, with the password opened.
@@ -71,7 +74,23 @@ impl Clusters {
     /// Clusters that these modules reach, and no others.
     #[must_use]
     pub fn new(modules: Modules) -> Self {
-        Self { modules, stores: Mutex::default() }
+        Self { modules, stores: Mutex::default(), metrics: TokenMetrics::default() }
+    }
+
+    /// What is counted.
+    pub(crate) const fn metrics(&self) -> &TokenMetrics {
+        &self.metrics
+    }
+
+    /// Sets the metrics of tokens as they are now.
+    pub(crate) fn observe(&self) {
+        let clients: Vec<_> = lock(&self.stores).values().cloned().collect();
+        let shown = clients.iter().flat_map(|client| {
+            let used = client.tokens.iter().map(|watched| &watched.token);
+            used.map(|token| (client.cluster.id.clone(), token.label().to_owned(), token.report()))
+        });
+        let used = shown.filter(|(_, _, report)| report.calls > 0);
+        self.metrics.show(used.map(|(cluster, token, report)| (cluster, token, report.answers)));
     }
 
     /// Whether the operator of the host allows a module.
@@ -128,24 +147,41 @@ impl Clusters {
     pub(crate) async fn probe(&self, target: &Target) -> Result<(), Failure> {
         let client = self.client(target)?;
         let mut refused = None;
-        for watched in &client.tokens {
+        for (number, watched) in client.tokens.iter().enumerate() {
             match watched.token.probe().await {
                 Err(fault) if fault.is_about_pin() => refused = Some(fault),
-                _ => refused = None,
+                answer => {
+                    // The password is not a wrong one, or this token cannot tell: in the first case, no try of the
+                    // others is lost on it.
+                    for other in client.tokens.iter().skip(number + 1) {
+                        match answer {
+                            Ok(()) => other.look(),
+                            Err(_) => other.look_after(),
+                        }
+                    }
+                    return Ok(());
+                }
             }
-            if refused.is_none() {
-                break;
-            }
-        }
-        for watched in &client.tokens {
-            watched.look_after();
         }
         refused.map_or(Ok(()), |fault| Err(Failure::Token(fault)))
     }
 
-    /// Ends the processes of a store, which is disconnected or gone.
+    /// Ends the processes of a store, which has failed or is not used any more.
     pub(crate) fn forget(&self, store: &str) {
         lock(&self.stores).remove(store);
+    }
+
+    /// The same for a store that somebody has disconnected or deleted.
+    pub(crate) fn disconnected(&self, store: &str, cluster: Option<&Cluster>) {
+        self.forget(store);
+        if let Some(cluster) = cluster {
+            self.metrics.disconnected(cluster);
+        }
+    }
+
+    /// Says nothing more about a cluster that is not registered any more.
+    pub(crate) fn removed(&self, cluster: &Cluster) {
+        self.metrics.removed(cluster);
     }
 
     /// Encrypts what a device has encrypted, in a token.
@@ -246,10 +282,11 @@ impl Clusters {
         }
         let pin = std::str::from_utf8(&target.secret).map_err(|_| Failure::Password)?;
         let token = |label: &String| Watched {
-            token: Token::new(
+            token: Token::watched(
                 &self.modules,
                 place(&target.cluster, label),
                 Zeroizing::new(pin.to_owned()),
+                self.metrics.of(&target.cluster, label),
             ),
             looked: Mutex::default(),
         };
@@ -345,9 +382,13 @@ impl Watched {
 
     /// Sees whether a token that does not serve does so again, without anybody waiting for it.
     fn look_after(&self) {
-        if self.serves() {
-            return;
+        if !self.serves() {
+            self.look();
         }
+    }
+
+    /// Sees whether a token serves, without anybody waiting for it.
+    fn look(&self) {
         let mut looked = lock(&self.looked);
         if looked.is_some_and(|at| at.elapsed() < LOOK) {
             return;

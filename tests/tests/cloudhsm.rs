@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 use rig::{MODULE, PASSWORD, Rig, Tokens, is_there, text, to_decrypt, to_encrypt, to_make};
 
+#[path = "cloudhsm/metrics.rs"]
+mod metrics;
 #[path = "cloudhsm/rig.rs"]
 mod rig;
 

@@ -258,7 +258,10 @@ fn full_page() -> (Daemon, String) {
     let place = tempfile::tempdir().expect("a directory");
     fs::create_dir(place.path().join("logs")).expect("a bucket");
     let path = place.path().to_str().expect("UTF-8");
-    let daemon = Daemon::start_with(&["soft"], &["--peer", &peer, "--trail-store", path]);
+    // It is not loaded before a store is on it.
+    let module = ["--pkcs11-module", "/usr/lib/softhsm/libsofthsm2.so"];
+    let more = [&["--peer", &peer, "--trail-store", path][..], &module].concat();
+    let daemon = Daemon::start_with(&["soft"], &more);
     trails::begin(&daemon, "logs");
     make_key(&daemon);
     assert_eq!(call(&daemon, "DescribeKey", &json!({ "KeyId": "alias/none" })).status, 400);

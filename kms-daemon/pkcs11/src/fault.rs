@@ -63,7 +63,28 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// A name for metrics and reports.
+    /// All that [`Fault::name`] returns.
+    pub const NAMES: [&'static str; 17] = [
+        "ModuleUnusable",
+        "TokenMissing",
+        "TokenAmbiguous",
+        "UserMissing",
+        "PinIncorrect",
+        "PinLocked",
+        "PinAtRisk",
+        "UserLoggedIn",
+        "KeyMissing",
+        "KeyUnsafe",
+        "CiphertextInvalid",
+        "AnswerMalformed",
+        "TokenRefused",
+        "TimedOut",
+        "ProcessEnded",
+        "ProcessResting",
+        "TooManyRequests",
+    ];
+
+    /// A name for metrics and reports, one of [`Fault::NAMES`].
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -91,6 +112,12 @@ impl Fault {
     #[must_use]
     pub const fn is_about_pin(&self) -> bool {
         matches!(self, Self::WrongPin | Self::PinLocked | Self::PinAtRisk)
+    }
+
+    /// Whether the token, or its process, was asked at all.
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        !matches!(self, Self::Resting | Self::Busy)
     }
 
     /// Whether a process that says so is worth keeping: the token has understood, and refused.
@@ -136,6 +163,30 @@ mod tests {
     use cryptoki::context::Function;
 
     use super::*;
+
+    #[test]
+    fn every_name_is_listed() {
+        let known = [
+            Fault::Module,
+            Fault::NoToken,
+            Fault::Ambiguous,
+            Fault::NoUser,
+            Fault::WrongPin,
+            Fault::PinLocked,
+            Fault::PinAtRisk,
+            Fault::LoggedIn,
+            Fault::NoKey,
+            Fault::WrongKey,
+            Fault::Ciphertext,
+            Fault::Malformed,
+            Fault::Refused("GeneralError".to_owned()),
+            Fault::TimedOut,
+            Fault::Ended,
+            Fault::Resting,
+            Fault::Busy,
+        ];
+        assert_eq!(known.each_ref().map(Fault::name), Fault::NAMES);
+    }
 
     #[test]
     fn return_values_about_pins_are_told_apart() {

@@ -11,9 +11,11 @@ mod frame;
 mod message;
 mod settings;
 mod token;
+mod watch;
 pub mod worker;
 
 pub use self::fault::Fault;
 pub use self::message::{MAX_DATA, MAX_RANDOM, Presence};
 pub use self::settings::{Modules, WORKER};
 pub use self::token::{Place, Report, Sealed, Token};
+pub use self::watch::Watch;

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::frame;
 use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Reply, Request};
 use crate::settings::{Modules, WORKER};
+use crate::watch::Watch;
 use crate::{Fault, MAX_DATA};
 
 /// Requests that may wait.
@@ -74,6 +75,7 @@ pub struct Token {
     label: Arc<str>,
     requests: mpsc::Sender<Job>,
     report: Arc<Mutex<Report>>,
+    watch: Arc<dyn Watch>,
     limit: Duration,
 }
 
@@ -93,6 +95,17 @@ impl Token {
     /// A token that is logged in to with this PIN once it is used. Nothing is started yet.
     #[must_use]
     pub fn new(modules: &Modules, place: Place, pin: Zeroizing<String>) -> Self {
+        Self::watched(modules, place, pin, Arc::new(()))
+    }
+
+    /// The same, of whose calls `watch` is told.
+    #[must_use]
+    pub fn watched(
+        modules: &Modules,
+        place: Place,
+        pin: Zeroizing<String>,
+        watch: Arc<dyn Watch>,
+    ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
         let report = Arc::new(Mutex::default());
         let label = place.label.as_str().into();
@@ -101,13 +114,14 @@ impl Token {
             place,
             pin,
             report: Arc::clone(&report),
+            watch: Arc::clone(&watch),
             running: None,
             not_before: None,
             pause: FIRST_PAUSE,
             refused: None,
         };
         tokio::spawn(actor.run(queue));
-        Self { label, requests, report, limit: modules.limit }
+        Self { label, requests, report, watch, limit: modules.limit }
     }
 
     /// The label.
@@ -256,7 +270,10 @@ impl Token {
     async fn send(&self, request: Work, slower: u32) -> Answer {
         let (answer, comes) = oneshot::channel();
         self.requests.try_send(Job { request, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::Busy,
+            mpsc::error::TrySendError::Full(_) => {
+                self.watch.called(Duration::ZERO, Some(&Fault::Busy));
+                Fault::Busy
+            }
             mpsc::error::TrySendError::Closed(_) => Fault::Ended,
         })?;
         // As long as one that is under way may take, with a login before it, and then this one.
@@ -275,6 +292,7 @@ struct Actor {
     place: Place,
     pin: Zeroizing<String>,
     report: Arc<Mutex<Report>>,
+    watch: Arc<dyn Watch>,
     running: Option<Running>,
     not_before: Option<Instant>,
     pause: Duration,
@@ -341,6 +359,7 @@ impl Actor {
             Ok(running) => {
                 (self.refused, self.not_before) = (None, None);
                 lock(&self.report).process = running.child.id();
+                self.watch.opened();
                 self.running = Some(running);
                 Ok(())
             }
@@ -377,6 +396,7 @@ impl Actor {
         report.took = took;
         // That a ciphertext is wrong says nothing against the token.
         let failed = fault.filter(|fault| **fault != Fault::Ciphertext);
+        self.watch.called(took, failed);
         report.failed += u64::from(failed.is_some());
         report.answers = failed.is_none();
         // What was not asked would hide why.

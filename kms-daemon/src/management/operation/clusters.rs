@@ -79,15 +79,16 @@ pub(super) async fn remove(call: &mut Call<'_>) -> Result<Option<Node>, IamError
     let id = call.form.required("ClusterId")?;
     for _ in tries() {
         let stores = stores(call, &scope).await?;
-        if stores.cluster(id).is_none() {
-            return Err(no_cluster(id));
-        }
+        let cluster = stores.cluster(id).cloned().ok_or_else(|| no_cluster(id))?;
         if stores.on_cluster(id).is_some() {
             return Err(in_use("delete the custom key store that is on the cluster"));
         }
         let mut changed = stores.value.clone();
         changed.clusters.retain(|cluster| cluster.id != id);
         if replace(call, &stores, &changed).await? {
+            if let Some(clusters) = call.keys.clusters() {
+                clusters.removed(&cluster);
+            }
             return Ok(None);
         }
     }
