@@ -3,8 +3,8 @@
 use cryptoki::error::{Error, RvError};
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a return value that is passed on.
-const MAX_NAME: usize = 64;
+/// Longest name of a return value that is passed on, in bytes.
+pub(crate) const MAX_NAME: usize = 64;
 
 /// Why a token did not serve. What the worker says, and what the daemon finds out about the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

@@ -60,7 +60,7 @@ impl std::fmt::Debug for Pin {
 
 /// An answer; with [`Fault`] in its place if there is none.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(Debug))]
+#[cfg_attr(any(test, feature = "fuzz"), derive(Debug))]
 pub(crate) enum Reply {
     Done,
     Present(Presence),

@@ -13,11 +13,11 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::frame;
-use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Reply, Request};
+use crate::Fault;
+use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Request};
+use crate::reply::{Sealed, exchange};
 use crate::settings::{Modules, WORKER};
 use crate::watch::Watch;
-use crate::{Fault, MAX_DATA};
 
 /// Requests that may wait.
 const QUEUE: usize = 64;
@@ -27,8 +27,6 @@ const SLOW: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Length of a tag, in bytes.
-const TAG: usize = 16;
 
 /// Where a token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +35,6 @@ pub struct Place {
     pub module: PathBuf,
     /// The label.
     pub label: String,
-}
-
-/// What a token has encrypted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
-    /// The IV: the one that was given, unless the token insists on its own.
-    pub iv: [u8; 12],
-    /// As long as the plaintext.
-    pub ciphertext: Vec<u8>,
-    /// The tag.
-    pub tag: [u8; 16],
 }
 
 /// How a token does.
@@ -150,7 +137,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn connect(&self) -> Result<(), Fault> {
-        self.send(Work::Connect, SLOW * 2).await.map(drop)
+        self.send(Work::Connect, SLOW * 2).await?.present(&self.label).map(drop)
     }
 
     /// Whether the token is there and the user logged in.
@@ -158,7 +145,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn probe(&self) -> Result<(), Fault> {
-        self.ask(Request::Probe, 1).await.map(drop)
+        self.ask(Request::Probe, 1).await?.present(&self.label).map(drop)
     }
 
     /// Makes an AES-256 key.
@@ -167,7 +154,7 @@ impl Token {
     /// [`Fault`].
     pub async fn make(&self, key: &[u8], label: &str, extractable: bool) -> Result<(), Fault> {
         let (key, label) = (key.to_vec(), label.to_owned());
-        self.ask(Request::MakeKey { key, label, extractable }, SLOW).await.map(drop)
+        self.ask(Request::MakeKey { key, label, extractable }, SLOW).await?.done()
     }
 
     /// Copies a key of this token, which is extractable yet, to another one, where it never is.
@@ -175,15 +162,11 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn copy_to(&self, other: &Self, key: &[u8], label: &str) -> Result<(), Fault> {
-        let Reply::Public { modulus, exponent } = other.ask(Request::Transport, SLOW).await? else {
-            return Err(Fault::Malformed);
-        };
+        let (modulus, exponent) = other.ask(Request::Transport, SLOW).await?.public()?;
         let request = Request::Export { key: key.to_vec(), modulus, exponent };
-        let Reply::Bytes(wrapped) = self.ask(request, SLOW).await? else {
-            return Err(Fault::Malformed);
-        };
+        let wrapped = self.ask(request, SLOW).await?.wrapped()?;
         let (key, label) = (key.to_vec(), label.to_owned());
-        other.ask(Request::Import { key, label, wrapped }, SLOW).await.map(drop)
+        other.ask(Request::Import { key, label, wrapped }, SLOW).await?.done()
     }
 
     /// Makes a key not extractable. PKCS #11 has no way back.
@@ -191,7 +174,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn close(&self, key: &[u8]) -> Result<(), Fault> {
-        self.ask(Request::Close { key: key.to_vec() }, SLOW).await.map(drop)
+        self.ask(Request::Close { key: key.to_vec() }, SLOW).await?.done()
     }
 
     /// Checks that a key is there and cannot be taken from the token.
@@ -199,10 +182,10 @@ impl Token {
     /// # Errors
     /// [`Fault::NoKey`], [`Fault::WrongKey`], or another one.
     pub async fn check(&self, key: &[u8]) -> Result<(), Fault> {
-        self.ask(Request::Check { key: key.to_vec() }, 1).await.map(drop)
+        self.ask(Request::Check { key: key.to_vec() }, 1).await?.done()
     }
 
-    /// Encrypts at most [`MAX_DATA`] bytes.
+    /// Encrypts at most [`MAX_DATA`](crate::MAX_DATA) bytes.
     ///
     /// # Errors
     /// [`Fault`].
@@ -216,15 +199,7 @@ impl Token {
         let plaintext = plaintext.to_vec();
         let length = plaintext.len();
         let request = Request::Encrypt { key, iv, aad, plaintext };
-        let Reply::Sealed { iv, mut ciphertext } = self.ask(request, 1).await? else {
-            return Err(Fault::Malformed);
-        };
-        if length > MAX_DATA || ciphertext.len() != length + TAG {
-            return Err(Fault::Malformed);
-        }
-        let tag = ciphertext.split_off(length);
-        let tag = tag.try_into().map_err(|_| Fault::Malformed)?;
-        Ok(Sealed { iv, ciphertext, tag })
+        self.ask(request, 1).await?.sealed(length)
     }
 
     /// Decrypts.
@@ -235,10 +210,7 @@ impl Token {
         let (key, aad, iv) = (key.to_vec(), aad.to_vec(), sealed.iv);
         let ciphertext = [&sealed.ciphertext[..], &sealed.tag].concat();
         let request = Request::Decrypt { key, iv, aad, ciphertext };
-        match self.ask(request, 1).await? {
-            Reply::Bytes(plaintext) if plaintext.len() == sealed.ciphertext.len() => Ok(plaintext),
-            _ => Err(Fault::Malformed),
-        }
+        self.ask(request, 1).await?.opened(sealed.ciphertext.len())
     }
 
     /// Returns 1 to [`MAX_RANDOM`] random bytes.
@@ -249,10 +221,7 @@ impl Token {
         if !(1..=MAX_RANDOM).contains(&length) {
             return Err(Fault::Malformed);
         }
-        match self.ask(Request::Random { length }, 1).await? {
-            Reply::Bytes(random) if random.len() == usize::from(length) => Ok(random.into()),
-            _ => Err(Fault::Malformed),
-        }
+        self.ask(Request::Random { length }, 1).await?.random(length)
     }
 
     /// Destroys a key, which need not be there.
@@ -260,7 +229,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn destroy(&self, key: &[u8]) -> Result<(), Fault> {
-        self.ask(Request::Destroy { key: key.to_vec() }, SLOW).await.map(drop)
+        self.ask(Request::Destroy { key: key.to_vec() }, SLOW).await?.done()
     }
 
     async fn ask(&self, request: Request, slower: u32) -> Answer {
@@ -379,7 +348,7 @@ impl Actor {
         let mut running = Running::start(&self.modules)?;
         running.open(&self.place, limit).await?;
         let pin = Pin(self.pin.as_str().to_owned());
-        running.ask(&Request::Login { pin, asked }, limit).await?;
+        running.ask(&Request::Login { pin, asked }, limit).await?.done()?;
         Ok(running)
     }
 
@@ -441,24 +410,11 @@ impl Running {
     async fn open(&mut self, place: &Place, limit: Duration) -> Result<Presence, Fault> {
         let module = place.module.to_str().ok_or(Fault::Module)?.to_owned();
         let request = Request::Open { module, token: place.label.clone() };
-        match self.ask(&request, limit).await? {
-            Reply::Present(presence) if presence.label == place.label => Ok(presence),
-            _ => Err(Fault::Malformed),
-        }
+        self.ask(&request, limit).await?.present(&place.label)
     }
 
     async fn ask(&mut self, request: &Request, limit: Duration) -> Answer {
-        let frame = frame::encode(request).map_err(|_| Fault::Malformed)?;
-        let exchange = async {
-            let sent = frame::send(&mut self.input, &frame).await;
-            sent.map_err(|_| Fault::Ended)?;
-            let body = frame::receive(&mut self.output).await;
-            let body = body.map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => Fault::Malformed,
-                _ => Fault::Ended,
-            })?;
-            frame::decode::<Answer>(&body).map_err(|_| Fault::Malformed)?
-        };
+        let exchange = exchange(&mut self.input, &mut self.output, request);
         tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::TimedOut))
     }
 }

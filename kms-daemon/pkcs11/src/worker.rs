@@ -62,7 +62,8 @@ fn serve(mut input: File, mut output: File) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn answer(opened: &mut Option<Opened>, request: Request) -> Answer {
+/// Does what is asked, with the module that was loaded first.
+pub(crate) fn answer(opened: &mut Option<Opened>, request: Request) -> Answer {
     match (request, opened) {
         (Request::Open { module, token }, opened @ None) => {
             let (new, presence) = Opened::new(&module, &token)?;

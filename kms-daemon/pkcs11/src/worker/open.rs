@@ -12,7 +12,7 @@ use crate::Fault;
 use crate::message::{Answer, Pin, Presence, Reply, Request};
 
 /// A token.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     module: Pkcs11,
     slot: Slot,
     session: Option<Session>,
