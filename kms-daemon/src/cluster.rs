@@ -25,9 +25,11 @@ use kms_xks::{Encrypted, Outer};
 mod failure;
 mod keys;
 mod metrics;
+mod serials;
 
 pub(crate) use self::failure::Failure;
 use self::metrics::TokenMetrics;
+pub(crate) use self::serials::{Looked, NotAccepted};
 
 /// Length of `CKA_ID` of keys, in bytes.
 const ID: usize = 16;
@@ -98,24 +100,6 @@ impl Clusters {
         self.modules.allows(Path::new(module))
     }
 
-    /// The labels of those tokens of a cluster that are there, without logging in.
-    pub(crate) async fn present(&self, cluster: &Cluster) -> Result<Vec<String>, Failure> {
-        if !self.allows(&cluster.module) {
-            return Err(Failure::NotAllowed);
-        }
-        let (mut present, mut why) = (Vec::new(), None);
-        for label in &cluster.tokens {
-            match Token::look(&self.modules, &place(cluster, label)).await {
-                Ok(_) => present.push(label.clone()),
-                Err(fault) => why = Some(fault),
-            }
-        }
-        match (present.is_empty(), why) {
-            (true, Some(fault)) => Err(Failure::Token(fault)),
-            _ => Ok(present),
-        }
-    }
-
     /// Logs in to the tokens of a store, one after another. One is enough; but a password that any token refuses
     /// is tried no more.
     pub(crate) async fn connect(&self, target: &Target) -> Result<(), Failure> {
@@ -130,7 +114,7 @@ impl Clusters {
                     connected = 0;
                     break;
                 }
-                Err(fault) => why = fault,
+                Err(fault) => why = worse(why, fault),
             }
         }
         if connected > 0 {
@@ -268,15 +252,14 @@ impl Clusters {
         reports
     }
 
-    /// The tokens of a store; new ones, if its password is another than it was.
+    /// The tokens of a store; new ones, if its password is another than it was, or a token has been accepted.
     fn client(&self, target: &Target) -> Result<Arc<Client>, Failure> {
         if !self.allows(&target.cluster.module) {
             return Err(Failure::NotAllowed);
         }
         let mut stores = lock(&self.stores);
         if let Some(client) = stores.get(&target.store)
-            && client.login == target.login
-            && client.cluster == target.cluster
+            && client.is_of(target)
         {
             return Ok(Arc::clone(client));
         }
@@ -302,6 +285,19 @@ impl Clusters {
 }
 
 impl Client {
+    /// Whether it is logged in to these tokens with this password. That a serial number has been learnt does not
+    /// make it another cluster.
+    fn is_of(&self, target: &Target) -> bool {
+        let has_serial = |watched: &Watched| {
+            let serial = target.cluster.serial(watched.token.label());
+            serial.is_none() || watched.token.report().serial.as_deref() == serial
+        };
+        self.login == target.login
+            && self.cluster.module == target.cluster.module
+            && self.cluster.tokens == target.cluster.tokens
+            && self.tokens.iter().all(has_serial)
+    }
+
     /// The tokens in the order in which they are to be asked: in turn, and those that do not serve last. These are
     /// looked after meanwhile.
     fn ordered(&self) -> Vec<&Token> {
@@ -401,7 +397,9 @@ impl Watched {
 }
 
 fn place(cluster: &Cluster, label: &str) -> Place {
-    Place { module: cluster.module.clone().into(), label: label.to_owned() }
+    let (module, label) = (cluster.module.clone().into(), label.to_owned());
+    let serial = cluster.serial(&label).map(str::to_owned);
+    Place { module, label, serial }
 }
 
 /// The external key id of a key in tokens, as `CKA_ID` has it.
@@ -410,13 +408,14 @@ fn key_id(text: &str) -> Result<[u8; ID], Failure> {
 }
 
 /// Which of two faults says more: that a ciphertext is wrong, before that something is out of order, before that a
-/// token has no key, which another one may have.
+/// token has no key, which another one may have, before that it is another one.
 fn worse(one: Fault, other: Fault) -> Fault {
     let rank = |fault: &Fault| match fault {
-        Fault::Ciphertext => 3,
+        Fault::Ciphertext => 4,
         Fault::NoToken => 0,
-        Fault::NoKey => 1,
-        _ => 2,
+        Fault::Replaced => 1,
+        Fault::NoKey => 2,
+        _ => 3,
     };
     if rank(&other) >= rank(&one) { other } else { one }
 }
@@ -446,6 +445,7 @@ mod tests {
     #[test]
     fn what_says_most_is_told() {
         let refused = || Fault::Refused("GeneralError".to_owned());
+        assert_eq!(worse(Fault::Replaced, Fault::NoToken), Fault::Replaced);
         assert_eq!(worse(Fault::NoToken, Fault::NoKey), Fault::NoKey);
         assert_eq!(worse(refused(), Fault::NoKey), refused());
         assert_eq!(worse(Fault::NoKey, refused()), refused());

@@ -18,6 +18,9 @@ pub enum Fault {
     /// The module has several tokens of that label.
     #[error("the module has several tokens of that label")]
     Ambiguous,
+    /// The token is not the one that it was: it has another serial number.
+    #[error("another token has taken the place of this one; its serial number is another")]
+    Replaced,
     /// The token has no user PIN.
     #[error("the token has no user")]
     NoUser,
@@ -64,10 +67,11 @@ pub enum Fault {
 
 impl Fault {
     /// All that [`Fault::name`] returns.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "ModuleUnusable",
         "TokenMissing",
         "TokenAmbiguous",
+        "TokenReplaced",
         "UserMissing",
         "PinIncorrect",
         "PinLocked",
@@ -91,6 +95,7 @@ impl Fault {
             Self::Module => "ModuleUnusable",
             Self::NoToken => "TokenMissing",
             Self::Ambiguous => "TokenAmbiguous",
+            Self::Replaced => "TokenReplaced",
             Self::NoUser => "UserMissing",
             Self::WrongPin => "PinIncorrect",
             Self::PinLocked => "PinLocked",
@@ -170,6 +175,7 @@ mod tests {
             Fault::Module,
             Fault::NoToken,
             Fault::Ambiguous,
+            Fault::Replaced,
             Fault::NoUser,
             Fault::WrongPin,
             Fault::PinLocked,

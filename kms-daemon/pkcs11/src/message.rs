@@ -15,8 +15,9 @@ pub const MAX_RANDOM: u16 = 1024;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug))]
 pub(crate) enum Request {
-    /// Loads a module, and finds a token by its label. Answered by [`Reply::Present`].
-    Open { module: String, token: String },
+    /// Loads a module, and finds a token by its label, and among several ones by its serial number. Answered by
+    /// [`Reply::Present`].
+    Open { module: String, token: String, serial: Option<String> },
     /// Logs the user in.
     Login {
         pin: Pin,

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::Fault;
-use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Request};
+use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Reply, Request};
 use crate::reply::{Sealed, exchange};
 use crate::settings::{Modules, WORKER};
 use crate::watch::Watch;
@@ -35,6 +35,15 @@ pub struct Place {
     pub module: PathBuf,
     /// The label.
     pub label: String,
+    /// The serial number that the token has to have; `None` if nobody knows it yet.
+    pub serial: Option<String>,
+}
+
+impl Place {
+    /// Whether a token has another serial number than it has to have.
+    fn is_another(&self, presence: &Presence) -> bool {
+        self.serial.as_ref().is_some_and(|serial| *serial != presence.serial)
+    }
 }
 
 /// How a token does.
@@ -46,6 +55,8 @@ pub struct Report {
     pub failed: u64,
     /// Times that a process was started.
     pub starts: u64,
+    /// The serial number: the one that the token has to have, or the one that it had when it was logged in to first.
+    pub serial: Option<String>,
     /// The process that runs now, if one does.
     pub process: Option<u32>,
     /// Whether the last request was answered.
@@ -94,7 +105,8 @@ impl Token {
         watch: Arc<dyn Watch>,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let report = Arc::new(Mutex::default());
+        let report = Report { serial: place.serial.clone(), ..Report::default() };
+        let report = Arc::new(Mutex::new(report));
         let label = place.label.as_str().into();
         let actor = Actor {
             modules: modules.clone(),
@@ -123,10 +135,10 @@ impl Token {
         lock(&self.report).clone()
     }
 
-    /// Whether a token of this label is there, without logging in.
+    /// Whether a token of this label is there, and has the serial number if one is given, without logging in.
     ///
     /// # Errors
-    /// [`Fault`].
+    /// [`Fault::Replaced`] if it has another one, or another fault.
     pub async fn look(modules: &Modules, place: &Place) -> Result<Presence, Fault> {
         let mut running = Running::start(modules)?;
         running.open(place, modules.limit * SLOW).await
@@ -296,7 +308,12 @@ impl Actor {
         };
         let limit = self.modules.limit * slowness(&request);
         let Some(mut running) = self.running.take() else { return Err(Fault::Ended) };
-        let answer = running.ask(&request, limit).await;
+        let answer = match running.ask(&request, limit).await {
+            Ok(Reply::Present(presence)) if self.place.is_another(&presence) => {
+                Err(Fault::Replaced)
+            }
+            answer => answer,
+        };
         match &answer {
             Err(fault) if !fault.is_answer() => {
                 // What the module holds may be of a token that is gone, or in any state: the next process begins anew.
@@ -325,9 +342,15 @@ impl Actor {
         }
         lock(&self.report).starts += 1;
         match self.start(asked).await {
-            Ok(running) => {
+            Ok((running, serial)) => {
                 (self.refused, self.not_before) = (None, None);
-                lock(&self.report).process = running.child.id();
+                {
+                    let mut report = lock(&self.report);
+                    report.process = running.child.id();
+                    report.serial = Some(serial.clone());
+                }
+                // From now on, it is this one.
+                self.place.serial = Some(serial);
                 self.watch.opened();
                 self.running = Some(running);
                 Ok(())
@@ -343,13 +366,15 @@ impl Actor {
         }
     }
 
-    async fn start(&self, asked: bool) -> Result<Running, Fault> {
+    /// A process that is logged in, and the serial number of its token. A token that is not the right one does not
+    /// get the PIN.
+    async fn start(&self, asked: bool) -> Result<(Running, String), Fault> {
         let limit = self.modules.limit * SLOW;
         let mut running = Running::start(&self.modules)?;
-        running.open(&self.place, limit).await?;
+        let presence = running.open(&self.place, limit).await?;
         let pin = Pin(self.pin.as_str().to_owned());
         running.ask(&Request::Login { pin, asked }, limit).await?.done()?;
-        Ok(running)
+        Ok((running, presence.serial))
     }
 
     fn rest(&mut self) {
@@ -409,8 +434,10 @@ impl Running {
 
     async fn open(&mut self, place: &Place, limit: Duration) -> Result<Presence, Fault> {
         let module = place.module.to_str().ok_or(Fault::Module)?.to_owned();
-        let request = Request::Open { module, token: place.label.clone() };
-        self.ask(&request, limit).await?.present(&place.label)
+        let (token, serial) = (place.label.clone(), place.serial.clone());
+        let request = Request::Open { module, token, serial };
+        let presence = self.ask(&request, limit).await?.present(&place.label)?;
+        if place.is_another(&presence) { Err(Fault::Replaced) } else { Ok(presence) }
     }
 
     async fn ask(&mut self, request: &Request, limit: Duration) -> Answer {

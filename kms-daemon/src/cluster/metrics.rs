@@ -157,6 +157,8 @@ impl Watch for OfToken {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use prometheus_client::encoding::text::encode;
 
     use kms_base::clock::Timestamp;
@@ -179,6 +181,7 @@ mod tests {
             trust_anchor: String::new(),
             single: true,
             created: Timestamp::from_millis(1),
+            serials: BTreeMap::new(),
         };
         let metrics = TokenMetrics::default();
         let watch = metrics.of(&cluster, "ada");

@@ -76,6 +76,9 @@ async fn ask_cluster(
         tracing::error!(store = id, %failure, "a custom key store has failed");
         clusters.forget(id);
         clusters::fail(&app.service, &stores.scope, (id, login), failure.of_connection()).await?;
+    } else {
+        // Those of tokens that were away when the store was connected.
+        clusters.learn(app.service.catalog(), &stores.scope, (id, &login.cluster)).await?;
     }
     Ok(true)
 }

@@ -53,7 +53,8 @@ impl Tokens {
         tokens
     }
 
-    fn make(&self, label: &str, pin: &str) {
+    /// Makes a token.
+    pub(crate) fn make(&self, label: &str, pin: &str) {
         let pins = ["--so-pin", OFFICER, "--pin", pin];
         let before = self.directories();
         self.util(&[&["--init-token", "--free", "--label", label][..], &pins].concat());
@@ -91,10 +92,22 @@ impl Tokens {
         fs::rename(self.path(&format!("{label}.lost")), self.home(label)).expect("it was lost");
     }
 
-    /// Puts another token of the same label in its place, whose user has another PIN.
-    pub(crate) fn replace(&self, label: &str, pin: &str) {
+    /// Gives the user of a token another PIN. Its serial number stays, and its keys are gone until it is restored.
+    pub(crate) fn reset(&self, label: &str, pin: &str) {
+        let (home, lost) = (self.home(label), self.path(&format!("{label}.lost")));
+        fs::create_dir(&lost).expect("a directory");
+        for entry in fs::read_dir(home).expect("it is there").flatten() {
+            fs::copy(entry.path(), lost.join(entry.file_name())).expect("copied");
+        }
+        let pins = ["--so-pin", OFFICER, "--pin", pin];
+        self.util(&[&["--init-token", "--token", label, "--label", label][..], &pins].concat());
+    }
+
+    /// Deletes a token, and puts another one of the same label and PIN in its place, with another serial number. The
+    /// former one can be restored.
+    pub(crate) fn replace(&self, label: &str) {
         self.lose(label);
-        self.make(label, pin);
+        self.make(label, PASSWORD);
     }
 
     /// Takes that away, and brings the former one back.
@@ -152,11 +165,20 @@ impl Rig {
         ctl::run(&[&["cluster"][..], arguments, &place].concat())
     }
 
-    /// Removes a cluster.
-    pub(crate) fn remove(&self, id: &str) {
+    /// Runs it: its exit code, and what it says.
+    pub(crate) fn said(&self, arguments: &[&str]) -> (i32, String) {
         let data = self.daemon.data().to_str().expect("UTF-8");
         let place = ["--data", data, "--url", self.daemon.url()];
-        let (code, said) = ctl::text(&[&["cluster", "remove", id][..], &place].concat());
+        let mut command = Command::new(environment::kmsctl());
+        let output = command.arg("cluster").args(arguments).args(place).output();
+        let output = output.expect("kmsctl runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Removes a cluster.
+    pub(crate) fn remove(&self, id: &str) {
+        let (code, said) = self.said(&["remove", id]);
         assert_eq!(code, 0, "{said}");
     }
 

@@ -1,5 +1,6 @@
 //! Keys in tokens, with SoftHSM2 where the machine has it: what ends with a KMS key, and what a store does not become.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -106,6 +107,7 @@ async fn rig(dir: &TempDir, modules: &Modules) -> (Rig, Arc<Iam>, String) {
             trust_anchor: anchor.clone(),
             single: false,
             created: Timestamp::from_millis(1),
+            serials: BTreeMap::new(),
         });
     }
     let replaced = rig.service.catalog().replace_custom_key_stores(&stores, &changed).await;
@@ -176,7 +178,7 @@ async fn the_key_in_tokens_ends_with_the_kms_key() {
     let external = rig.record(&id).await.unwrap().external.clone().unwrap();
     let key: [u8; 16] = hex::decode(&external.id).unwrap();
     let token = |label: &str| {
-        let place = Place { module: MODULE.into(), label: label.to_owned() };
+        let place = Place { module: MODULE.into(), label: label.to_owned(), serial: None };
         Token::new(&modules, place, PIN.to_owned().into())
     };
     let tokens = [token("ada"), token("bea")];
