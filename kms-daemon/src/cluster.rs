@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kms_pkcs11::{Fault, Modules, Place, Sealed, Token};
+use kms_pkcs11::{Fault, Modules, Place, Sealed, Share, Shares, Token};
 use zeroize::Zeroizing;
 
 use kms_base::error::KmsError;
@@ -37,12 +37,16 @@ const ID: usize = 16;
 const IV: usize = 12;
 /// The shortest time between two looks at a token that does not serve.
 const LOOK: Duration = Duration::from_secs(1);
+/// Most requests under way, of all stores together. A store gets half of them at most, so that one whose tokens hang
+/// leaves room for the others. Each may take 32 KiB, and no thread.
+const CALLS: usize = 512;
 
 /// The clusters of all custom key stores.
 pub struct Clusters {
     modules: Modules,
     stores: Mutex<HashMap<String, Arc<Client>>>,
     metrics: TokenMetrics,
+    calls: Shares,
 }
 
 /// What a call is for: the cluster of a store, with the password opened.
@@ -76,7 +80,8 @@ impl Clusters {
     /// Clusters that these modules reach, and no others.
     #[must_use]
     pub fn new(modules: Modules) -> Self {
-        Self { modules, stores: Mutex::default(), metrics: TokenMetrics::default() }
+        let (stores, metrics) = (Mutex::default(), TokenMetrics::default());
+        Self { modules, stores, metrics, calls: Shares::new(CALLS) }
     }
 
     /// What is counted.
@@ -176,6 +181,7 @@ impl Clusters {
         (blob, aad): (&[u8], &[u8]),
     ) -> Result<Encrypted, Failure> {
         let (client, key) = (self.client(target)?, key_id(key)?);
+        let _share = self.enter(target)?;
         // Unlike a proxy, a token has room for what names key and material.
         let head = Outer::head(blob).ok_or(Failure::Content)?;
         let aad = &[&head, aad].concat();
@@ -206,6 +212,7 @@ impl Clusters {
         (outer, aad): (&Outer<'_>, &[u8]),
     ) -> Result<Vec<u8>, Failure> {
         let (client, key) = (self.client(target)?, key_id(key)?);
+        let _share = self.enter(target)?;
         // Nothing of a ciphertext is left that nobody authenticates.
         if !outer.metadata.is_empty() {
             return Err(Failure::Token(Fault::Ciphertext));
@@ -234,6 +241,7 @@ impl Clusters {
         length: u16,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let client = self.client(target)?;
+        let _share = self.enter(target)?;
         let mut why = Fault::NoToken;
         for token in client.ordered() {
             match token.random(length).await {
@@ -252,6 +260,11 @@ impl Clusters {
         reports
     }
 
+    /// A place among the requests under way.
+    fn enter(&self, target: &Target) -> Result<Share, Failure> {
+        self.calls.take(&target.store).ok_or(Failure::Token(Fault::Busy))
+    }
+
     /// The tokens of a store; new ones, if its password is another than it was, or a token has been accepted.
     fn client(&self, target: &Target) -> Result<Arc<Client>, Failure> {
         if !self.allows(&target.cluster.module) {
@@ -267,7 +280,7 @@ impl Clusters {
         let token = |label: &String| Watched {
             token: Token::watched(
                 &self.modules,
-                place(&target.cluster, label),
+                place(&target.cluster, label, &target.store),
                 Zeroizing::new(pin.to_owned()),
                 self.metrics.of(&target.cluster, label),
             ),
@@ -396,10 +409,10 @@ impl Watched {
     }
 }
 
-fn place(cluster: &Cluster, label: &str) -> Place {
+fn place(cluster: &Cluster, label: &str, owner: &str) -> Place {
     let (module, label) = (cluster.module.clone().into(), label.to_owned());
     let serial = cluster.serial(&label).map(str::to_owned);
-    Place { module, label, serial }
+    Place { module, label, serial, owner: owner.to_owned() }
 }
 
 /// The external key id of a key in tokens, as `CKA_ID` has it.

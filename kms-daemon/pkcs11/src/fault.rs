@@ -60,6 +60,9 @@ pub enum Fault {
     /// It failed a moment ago, and is left alone for a while.
     #[error("the process of the module is not started again yet")]
     Resting,
+    /// As many processes run as may.
+    #[error("as many processes of PKCS#11 modules run as may")]
+    Crowded,
     /// Too many calls are waiting.
     #[error("too many calls are waiting for the token")]
     Busy,
@@ -67,7 +70,7 @@ pub enum Fault {
 
 impl Fault {
     /// All that [`Fault::name`] returns.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "ModuleUnusable",
         "TokenMissing",
         "TokenAmbiguous",
@@ -85,6 +88,7 @@ impl Fault {
         "TimedOut",
         "ProcessEnded",
         "ProcessResting",
+        "TooManyProcesses",
         "TooManyRequests",
     ];
 
@@ -109,6 +113,7 @@ impl Fault {
             Self::TimedOut => "TimedOut",
             Self::Ended => "ProcessEnded",
             Self::Resting => "ProcessResting",
+            Self::Crowded => "TooManyProcesses",
             Self::Busy => "TooManyRequests",
         }
     }
@@ -122,7 +127,7 @@ impl Fault {
     /// Whether the token, or its process, was asked at all.
     #[must_use]
     pub const fn was_asked(&self) -> bool {
-        !matches!(self, Self::Resting | Self::Busy)
+        !matches!(self, Self::Resting | Self::Crowded | Self::Busy)
     }
 
     /// Whether a process that says so is worth keeping: the token has understood, and refused.
@@ -189,6 +194,7 @@ mod tests {
             Fault::TimedOut,
             Fault::Ended,
             Fault::Resting,
+            Fault::Crowded,
             Fault::Busy,
         ];
         assert_eq!(known.each_ref().map(Fault::name), Fault::NAMES);

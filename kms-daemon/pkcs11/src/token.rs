@@ -17,6 +17,7 @@ use crate::Fault;
 use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Reply, Request};
 use crate::reply::{Sealed, exchange};
 use crate::settings::{Modules, WORKER};
+use crate::shares::Share;
 use crate::watch::Watch;
 
 /// Requests that may wait.
@@ -37,6 +38,8 @@ pub struct Place {
     pub label: String,
     /// The serial number that the token has to have; `None` if nobody knows it yet.
     pub serial: Option<String>,
+    /// Whose share of the processes its process is counted to.
+    pub owner: String,
 }
 
 impl Place {
@@ -140,8 +143,11 @@ impl Token {
     /// # Errors
     /// [`Fault::Replaced`] if it has another one, or another fault.
     pub async fn look(modules: &Modules, place: &Place) -> Result<Presence, Fault> {
-        let mut running = Running::start(modules)?;
-        running.open(place, modules.limit * SLOW).await
+        let limit = modules.limit * SLOW;
+        let mut running = Running::start(modules, place)?;
+        let presence = running.open(place, limit).await;
+        running.end(limit).await;
+        presence
     }
 
     /// Starts the process and logs in, now.
@@ -346,7 +352,7 @@ impl Actor {
                 (self.refused, self.not_before) = (None, None);
                 {
                     let mut report = lock(&self.report);
-                    report.process = running.child.id();
+                    report.process = running.id();
                     report.serial = Some(serial.clone());
                 }
                 // From now on, it is this one.
@@ -370,7 +376,7 @@ impl Actor {
     /// get the PIN.
     async fn start(&self, asked: bool) -> Result<(Running, String), Fault> {
         let limit = self.modules.limit * SLOW;
-        let mut running = Running::start(&self.modules)?;
+        let mut running = Running::start(&self.modules, &self.place)?;
         let presence = running.open(&self.place, limit).await?;
         let pin = Pin(self.pin.as_str().to_owned());
         running.ask(&Request::Login { pin, asked }, limit).await?.done()?;
@@ -402,13 +408,20 @@ impl Actor {
 
 /// A process, with its pipes. It is killed when this is dropped.
 struct Running {
-    child: Child,
+    process: Option<Process>,
     input: ChildStdin,
     output: ChildStdout,
 }
 
+/// The process itself, and its share of all that may run.
+struct Process {
+    child: Child,
+    share: Share,
+}
+
 impl Running {
-    fn start(modules: &Modules) -> Result<Self, Fault> {
+    fn start(modules: &Modules, place: &Place) -> Result<Self, Fault> {
+        let share = modules.processes.take(&place.owner).ok_or(Fault::Crowded)?;
         let mut command = Command::new(&modules.program);
         command
             .arg(WORKER)
@@ -425,11 +438,22 @@ impl Running {
         })?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (input, output) = input.zip(output).ok_or(Fault::Ended)?;
-        Ok(Self { child, input, output })
+        Ok(Self { process: Some(Process { child, share }), input, output })
+    }
+
+    fn id(&self) -> Option<u32> {
+        self.process.as_ref()?.child.id()
     }
 
     fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.as_mut().is_some_and(|it| matches!(it.child.try_wait(), Ok(None)))
+    }
+
+    /// Ends the process, and waits for its end at most so long.
+    async fn end(mut self, limit: Duration) {
+        if let Some(process) = &mut self.process {
+            let _ = tokio::time::timeout(limit, process.child.kill()).await;
+        }
     }
 
     async fn open(&mut self, place: &Place, limit: Duration) -> Result<Presence, Fault> {
@@ -443,6 +467,19 @@ impl Running {
     async fn ask(&mut self, request: &Request, limit: Duration) -> Answer {
         let exchange = exchange(&mut self.input, &mut self.output, request);
         tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::TimedOut))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(Process { mut child, share }) = self.process.take() else { return };
+        // One that the kernel cannot end yet, as a driver holds it, counts until it has ended.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = child.kill().await;
+                drop(share);
+            });
+        }
     }
 }
 

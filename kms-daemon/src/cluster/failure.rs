@@ -78,7 +78,7 @@ impl Failure {
                 Fault::WrongPin => ConnectionError::InvalidCredentials,
                 Fault::PinLocked | Fault::PinAtRisk => ConnectionError::UserLockedOut,
                 Fault::LoggedIn => ConnectionError::UserLoggedIn,
-                Fault::TimedOut | Fault::Ended | Fault::Resting | Fault::Busy => {
+                Fault::TimedOut | Fault::Ended | Fault::Resting | Fault::Crowded | Fault::Busy => {
                     ConnectionError::NetworkErrors
                 }
                 Fault::Ambiguous
@@ -125,6 +125,10 @@ impl Failure {
                     "A token of the cluster is another one than it was: its serial number is not the registered \
                      one. It is not used before the operator of the service has accepted it (kmsctl cluster \
                      accept), or the former one is back."
+                }
+                Fault::Crowded => {
+                    "The service runs as many processes of PKCS#11 modules as it may. Its operator raises \
+                     --pkcs11-processes, or disconnects other custom key stores."
                 }
                 Fault::Busy => "The cluster has too many requests under way. Try again.",
                 _ => "The cluster does not serve now. Try again later.",

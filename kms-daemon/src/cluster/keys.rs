@@ -16,6 +16,7 @@ impl Clusters {
     /// extractable never becomes so again.
     pub(crate) async fn make(&self, target: &Target, label: &str) -> Result<String, Failure> {
         let client = self.client(target)?;
+        let _share = self.enter(target)?;
         let tokens: Vec<&Token> = client.tokens.iter().map(|watched| &watched.token).collect();
         let mut serving = 0;
         for token in &tokens {

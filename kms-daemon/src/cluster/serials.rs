@@ -15,6 +15,8 @@ use kms_keys::custom_store::Cluster;
 
 /// Tries of a change that others interfere with.
 const TRIES: usize = 16;
+/// Whose share of the processes those count to that only look at tokens.
+const LOOKS: &str = "looks";
 /// Keys whose ids are read at once.
 const PAGE: usize = 500;
 
@@ -46,7 +48,7 @@ impl Clusters {
         }
         let mut looked = Vec::new();
         for label in &cluster.tokens {
-            let place = place(cluster, label);
+            let place = place(cluster, label, LOOKS);
             let found = match Token::look(&self.modules, &place).await {
                 Err(Fault::Replaced) => {
                     let any = kms_pkcs11::Place { serial: None, ..place };
@@ -118,7 +120,7 @@ impl Clusters {
         let pin = std::str::from_utf8(&target.secret);
         let pin = pin.map_err(|_| NotAccepted::Failure(Failure::Password))?;
         let pin = Zeroizing::new(pin.to_owned());
-        let token = Token::new(&self.modules, place(&target.cluster, label), pin);
+        let token = Token::new(&self.modules, place(&target.cluster, label, &target.store), pin);
         let fault = |fault| NotAccepted::Failure(Failure::Token(fault));
         token.connect().await.map_err(fault)?;
         let mut after = None;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use hsm_tests::http::get;
 use hsm_tests::patience::until;
-use kms_pkcs11::{Fault, Place, Token};
+use kms_pkcs11::{Fault, Token};
 use serde_json::{Value, json};
 
-use super::rig::{MODULE, PASSWORD, Rig, Tokens, is_there, text, to_decrypt, to_encrypt, to_make};
+use super::rig::{
+    MODULE, PASSWORD, Rig, Tokens, is_there, place, text, to_decrypt, to_encrypt, to_make,
+};
 
 /// What `kmsctl cluster show` says of a token.
 fn state(rig: &Rig, cluster: &str, token: &str) -> Value {
@@ -131,11 +133,7 @@ async fn another_token_does_not_get_the_pin() {
     }
     let tokens = Tokens::new(&["ada"]);
     let modules = tokens.modules(Duration::from_secs(10));
-    let place = |serial: Option<&str>| Place {
-        module: MODULE.into(),
-        label: "ada".to_owned(),
-        serial: serial.map(str::to_owned),
-    };
+    let place = |serial| place(MODULE, "ada", serial);
     let serial = Token::look(&modules, &place(None)).await.expect("it is there").serial;
     let open = |serial, pin: &str| Token::new(&modules, place(serial), pin.to_owned().into());
     let right = open(Some(&serial), PASSWORD);

@@ -14,7 +14,7 @@ use hsm_tests::http::{Answer, call};
 use hsm_tests::patience::until;
 use hsm_tests::programs::skip;
 use hsm_tests::tls::make_certificate;
-use kms_pkcs11::Modules;
+use kms_pkcs11::{Modules, Place, Shares};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -135,6 +135,7 @@ impl Tokens {
             allowed: vec![MODULE.into()],
             environment: vec![("SOFTHSM2_CONF".into(), self.path("softhsm2.conf").into())],
             limit,
+            processes: Shares::new(64),
         }
     }
 }
@@ -226,8 +227,13 @@ impl Rig {
 
     /// Makes a custom key store on tokens, and returns its id.
     pub(crate) fn store(&self, labels: &[&str]) -> String {
+        self.named_store("own", labels)
+    }
+
+    /// The same with another name.
+    pub(crate) fn named_store(&self, name: &str, labels: &[&str]) -> String {
         let cluster = self.register(labels);
-        let made = self.ok("CreateCustomKeyStore", &self.to_create("own", &cluster));
+        let made = self.ok("CreateCustomKeyStore", &self.to_create(name, &cluster));
         text(&made["CustomKeyStoreId"])
     }
 
@@ -285,6 +291,12 @@ impl Rig {
         }
         workers.len()
     }
+}
+
+/// Where a token is.
+pub(crate) fn place(module: &str, label: &str, serial: Option<&str>) -> Place {
+    let (module, label, serial) = (module.into(), label.to_owned(), serial.map(str::to_owned));
+    Place { module, label, serial, owner: "test".to_owned() }
 }
 
 pub(crate) fn text(value: &Value) -> String {
