@@ -157,7 +157,7 @@ mod tests {
         assert!(presence(&"1".repeat(MAX_SERIAL + 1)).present("a").is_err());
         assert!(public(&[1; MODULUS], &EXPONENT).public().is_ok());
         assert!(public(&[&[0], &[1; MODULUS][..]].concat(), &[0, 1, 0, 1]).public().is_ok());
-        for (modulus, exponent) in [(MODULUS - 1, &[1, 0, 1][..]), (MODULUS, &[3])] {
+        for (modulus, exponent) in [(MODULUS - 1, &[1, 0, 1][..]), (MODULUS, &[3][..])] {
             assert!(public(&vec![1; modulus], exponent).public().is_err(), "{exponent:?}");
         }
         assert!(Reply::Bytes(vec![0; MODULUS + 1]).wrapped().is_err());

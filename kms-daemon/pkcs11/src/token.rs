@@ -451,8 +451,9 @@ impl Running {
 
     /// Ends the process, and waits for its end at most so long.
     async fn end(mut self, limit: Duration) {
-        if let Some(process) = &mut self.process {
-            let _ = tokio::time::timeout(limit, process.child.kill()).await;
+        let Some(process) = &mut self.process else { return };
+        if tokio::time::timeout(limit, process.child.kill()).await.is_ok() {
+            self.process = None;
         }
     }
 

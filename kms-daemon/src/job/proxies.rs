@@ -92,7 +92,7 @@ async fn ask_cluster(
         clusters::fail(&app.service, &stores.scope, (id, login), failure.of_connection()).await?;
     } else {
         // Those of tokens that were away when the store was connected.
-        clusters.learn(app.service.catalog(), &stores.scope, (id, &login.cluster)).await?;
+        clusters.learn(app.service.catalog(), &stores.scope, (id, login.cluster.as_str())).await?;
     }
     Ok(true)
 }

@@ -112,14 +112,19 @@ fn a_store_whose_only_token_was_replaced_does_not_connect() {
     assert_eq!(found["ConnectionState"], "FAILED");
     assert_eq!(found["ConnectionErrorCode"], "INSUFFICIENT_CLOUDHSM_HSMS");
 
-    // It has the keys: what a restored backup is, with another serial number, is accepted without more.
     let serial = text(&state(&rig, &cluster, "ada")["FoundSerialNumber"]);
     let (code, said) = accept(&rig, &cluster, ("ada", &serial), &[]);
     assert!(code == 2 && said.contains("does not have all keys"), "{code}: {said}");
+    // A backup that was restored into another device has the keys.
     rig.tokens.restore("ada");
-    let serial = text(&state(&rig, &cluster, "ada")["SerialNumber"]);
+    let former = text(&state(&rig, &cluster, "ada")["SerialNumber"]);
+    rig.tokens.renumber("ada", &former);
+    let restored = state(&rig, &cluster, "ada");
+    assert_eq!(restored["State"], "REPLACED");
+    let serial = text(&restored["FoundSerialNumber"]);
     let (code, said) = accept(&rig, &cluster, ("ada", &serial), &[]);
     assert_eq!(code, 0, "{said}");
+    assert_eq!(state(&rig, &cluster, "ada")["State"], "PRESENT");
     rig.ok("DisconnectCustomKeyStore", &store);
     assert_eq!(rig.connect(&id)["ConnectionState"], "CONNECTED");
     assert_eq!(rig.call("Decrypt", &to_decrypt(&blob)).status, 200);

@@ -116,6 +116,16 @@ impl Tokens {
         self.find(label);
     }
 
+    /// Gives a token another serial number, as a backup has that was restored into another device.
+    pub(crate) fn renumber(&self, label: &str, serial: &str) {
+        let path = self.home(label).join("token.object");
+        let mut object = fs::read(&path).expect("it is there");
+        let places = object.windows(serial.len()).position(|it| it == serial.as_bytes());
+        let place = places.expect("it has the serial number");
+        object[place] = if object[place] == b'0' { b'1' } else { b'0' };
+        fs::write(&path, object).expect("written");
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -40,7 +40,7 @@ impl Opened {
                 slots.push((slot, presence(&info).serial));
             }
         }
-        let named = slots.iter().filter(|(_, found)| serial == Some(found));
+        let named = slots.iter().filter(|(_, found)| serial == Some(found.as_str()));
         let slot = match (&slots[..], &named.collect::<Vec<_>>()[..]) {
             // The daemon sees whether it is the right one.
             ([(slot, _)], _) | (_, [(slot, _)]) => *slot,

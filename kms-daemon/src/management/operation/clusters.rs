@@ -164,7 +164,7 @@ async fn check_keys(
     }
     let secret = call.iam.open_password(&store.id, login, call.trace()).await?;
     let target = Target { store: store.id.clone(), cluster, login: login.clone(), secret };
-    let checked = clusters.check_keys((catalog, scope), &target, label).await;
+    let checked = clusters.check_keys((&**catalog, scope), &target, label).await;
     checked.map_err(|refusal| match refusal {
         NotAccepted::Key(key, fault) => IamError::invalid(format!(
             "The token does not have all keys of {}: {fault} (CKA_ID {key}). They cannot be copied any more: \

@@ -61,8 +61,9 @@ pub(in crate::api::operation) async fn connect(
                 Err(error) => Connection::failed(error, now),
             };
             if let Other::Cluster(clusters, target) = &other
-                && let Err(error) =
-                    clusters.learn(&catalog, &scope, (&id, &target.cluster.id)).await
+                && let Err(error) = clusters
+                    .learn(&catalog, &scope, (id.as_str(), target.cluster.id.as_str()))
+                    .await
             {
                 tracing::error!(store = id, %error, "cannot store the serial numbers of tokens");
             }
