@@ -119,6 +119,7 @@ impl Token {
             watch: Arc::clone(&watch),
             running: None,
             not_before: None,
+            resting: Fault::Resting,
             pause: FIRST_PAUSE,
             refused: None,
         };
@@ -282,6 +283,8 @@ struct Actor {
     watch: Arc<dyn Watch>,
     running: Option<Running>,
     not_before: Option<Instant>,
+    /// What is said until then: that a token is another one, or that it is left alone.
+    resting: Fault,
     pause: Duration,
     /// Why the PIN is not tried again.
     refused: Option<Fault>,
@@ -324,7 +327,7 @@ impl Actor {
             Err(fault) if !fault.is_answer() => {
                 // What the module holds may be of a token that is gone, or in any state: the next process begins anew.
                 tracing::warn!(token = self.place.label, %fault, "a PKCS#11 token does not serve");
-                self.rest();
+                self.rest(fault);
             }
             _ => {
                 self.running = Some(running);
@@ -344,7 +347,7 @@ impl Actor {
             return Err(fault.clone());
         }
         if self.not_before.is_some_and(|time| !asked && Instant::now() < time) {
-            return Err(Fault::Resting);
+            return Err(self.resting.clone());
         }
         lock(&self.report).starts += 1;
         match self.start(asked).await {
@@ -366,7 +369,7 @@ impl Actor {
                 if fault.is_about_pin() {
                     self.refused = Some(fault.clone());
                 }
-                self.rest();
+                self.rest(&fault);
                 Err(fault)
             }
         }
@@ -383,8 +386,12 @@ impl Actor {
         Ok((running, presence.serial))
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, why: &Fault) {
         self.running = None;
+        self.resting = match why {
+            Fault::Replaced => Fault::Replaced,
+            _ => Fault::Resting,
+        };
         lock(&self.report).process = None;
         self.not_before = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

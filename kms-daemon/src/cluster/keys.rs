@@ -23,7 +23,9 @@ impl Clusters {
             match token.probe().await {
                 Ok(()) => serving += 1,
                 // It may be back: with somebody waiting for it, it is tried at once.
-                Err(Fault::Resting) => serving += usize::from(token.connect().await.is_ok()),
+                Err(Fault::Resting | Fault::Replaced) => {
+                    serving += usize::from(token.connect().await.is_ok())
+                }
                 Err(_) => {}
             }
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hsm_tests::http::get;
 use hsm_tests::patience::until;
+use kms_pkcs11::WORKER;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -23,7 +24,12 @@ const HANGS: Duration = Duration::from_secs(8);
 
 /// Sends a signal to processes of modules, except some.
 fn signal(rig: &Rig, except: &BTreeSet<i32>, signal: Signal) {
-    for worker in rig.workers().into_iter().filter(|pid| !except.contains(pid)) {
+    // Not to one that does not run its program yet: the daemon waits for that (vfork).
+    let runs = |pid: &i32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split('\0').nth(1) == Some(WORKER)
+    };
+    for worker in rig.workers().into_iter().filter(|pid| !except.contains(pid) && runs(pid)) {
         let _ = kill_process(Pid::from_raw(worker).expect("a process"), signal);
     }
 }
@@ -32,7 +38,7 @@ fn signal(rig: &Rig, except: &BTreeSet<i32>, signal: Signal) {
 fn status(rig: &Rig, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", rig.daemon.id())).expect("it runs");
     let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a number");
-    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    line.split_whitespace().next().expect("a number").parse().expect("a number")
 }
 
 /// How long the slowest of some uses of a key takes.
@@ -52,7 +58,7 @@ fn stores_whose_tokens_all_hang_take_a_bounded_part_of_the_daemon() {
     }
     let labels = ["good", "ada", "bea", "cleo", "dora", "eva", "fay"];
     let processes = PROCESSES.to_string();
-    let limits = ["--pkcs11-timeout", "1000", "--pkcs11-processes", &processes];
+    let limits = ["--pkcs11-timeout", "2000", "--pkcs11-processes", &processes];
     let rig = Rig::start(&labels, &limits);
     let connected = |name: &str, labels: &[&str]| {
         let id = rig.named_store(name, labels);
@@ -98,7 +104,7 @@ fn stores_whose_tokens_all_hang_take_a_bounded_part_of_the_daemon() {
                         continue;
                     }
                     assert_eq!(answer.code(), "KMSInvalidStateException");
-                    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
+                    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
             });
