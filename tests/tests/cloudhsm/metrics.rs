@@ -1,5 +1,9 @@
 //! What `/metrics` says about tokens.
 
+use std::collections::BTreeSet;
+use std::fs;
+
+use hsm_tests::environment;
 use hsm_tests::http::get;
 use hsm_tests::patience::until;
 use kms_pkcs11::Fault;
@@ -58,9 +62,30 @@ fn a_token_that_goes_away_is_in_the_metrics() {
     });
 
     let page = String::from_utf8(get(&rig.daemon, "/metrics").body).expect("text");
+    documented(&page);
     let failures = page.lines().filter_map(|line| line.split_once("failure=\"")?.1.split_once('"'));
     let failures: Vec<_> = failures.map(|(failure, _)| failure).collect();
     assert!(!failures.is_empty() && failures.iter().all(|name| Fault::NAMES.contains(name)));
+}
+
+/// Checks that alert rules and the dashboard ask for metrics that are on a page, and that their page explains all.
+fn documented(page: &str) {
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let words = words.filter(|word| word.starts_with("strongroom_pkcs11_token_"));
+        words.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
+    };
+    let monitoring = environment::root().join("docs/monitoring");
+    let read = |name: &str| words(&fs::read_to_string(monitoring.join(name)).expect(name));
+    let there = words(page);
+    for file in ["alerts.yml", "dashboard.json"] {
+        let asked = read(file);
+        assert!(asked.len() >= 3 && asked.is_subset(&there), "{file}: {asked:?}, {there:?}");
+    }
+    let explained = read("README.md");
+    let samples = page.lines().filter(|line| line.starts_with("# TYPE strongroom_pkcs11_token_"));
+    let names: Vec<_> = samples.filter_map(|line| line.split(' ').nth(2)).collect();
+    assert!(names.len() == 5 && names.iter().all(|name| explained.contains(*name)), "{names:?}");
 }
 
 #[test]
