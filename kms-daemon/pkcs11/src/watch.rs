@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Fault;
 
-/// Is told of the calls to one token, and of its processes. It must not block.
+/// Counts the calls to one token, and its processes. It must not block.
 pub trait Watch: Debug + Send + Sync {
     /// A call has ended. The time is that of the token and its process, without that of waiting for other calls.
     fn called(&self, took: Duration, fault: Option<&Fault>);
