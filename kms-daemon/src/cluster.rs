@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kms_pkcs11::{Fault, Modules, Place, Sealed, Token};
+use kms_pkcs11::{Fault, Modules, Place, Sealed, Share, Shares, Token};
 use zeroize::Zeroizing;
 
 use kms_base::error::KmsError;
@@ -24,8 +24,12 @@ use kms_xks::{Encrypted, Outer};
 
 mod failure;
 mod keys;
+mod metrics;
+mod serials;
 
 pub(crate) use self::failure::Failure;
+use self::metrics::TokenMetrics;
+pub(crate) use self::serials::{Looked, NotAccepted};
 
 /// Length of `CKA_ID` of keys, in bytes.
 const ID: usize = 16;
@@ -33,11 +37,16 @@ const ID: usize = 16;
 const IV: usize = 12;
 /// The shortest time between two looks at a token that does not serve.
 const LOOK: Duration = Duration::from_secs(1);
+/// Most requests under way, of all stores together. A store gets half of them at most, so that one whose tokens hang
+/// leaves room for the others. Each may take 32 KiB, and no thread.
+const CALLS: usize = 512;
 
 /// The clusters of all custom key stores.
 pub struct Clusters {
     modules: Modules,
     stores: Mutex<HashMap<String, Arc<Client>>>,
+    metrics: TokenMetrics,
+    calls: Shares,
 }
 
 /// What a call is for: the cluster of a store, with the password opened.
@@ -71,30 +80,29 @@ impl Clusters {
     /// Clusters that these modules reach, and no others.
     #[must_use]
     pub fn new(modules: Modules) -> Self {
-        Self { modules, stores: Mutex::default() }
+        let (stores, metrics) = (Mutex::default(), TokenMetrics::default());
+        Self { modules, stores, metrics, calls: Shares::new(CALLS) }
+    }
+
+    /// What is counted.
+    pub(crate) const fn metrics(&self) -> &TokenMetrics {
+        &self.metrics
+    }
+
+    /// Sets the metrics of tokens as they are now.
+    pub(crate) fn observe(&self) {
+        let clients: Vec<_> = lock(&self.stores).values().cloned().collect();
+        let shown = clients.iter().flat_map(|client| {
+            let used = client.tokens.iter().map(|watched| &watched.token);
+            used.map(|token| (client.cluster.id.clone(), token.label().to_owned(), token.report()))
+        });
+        let used = shown.filter(|(_, _, report)| report.calls > 0);
+        self.metrics.show(used.map(|(cluster, token, report)| (cluster, token, report.answers)));
     }
 
     /// Whether the operator of the host allows a module.
     pub(crate) fn allows(&self, module: &str) -> bool {
         self.modules.allows(Path::new(module))
-    }
-
-    /// The labels of those tokens of a cluster that are there, without logging in.
-    pub(crate) async fn present(&self, cluster: &Cluster) -> Result<Vec<String>, Failure> {
-        if !self.allows(&cluster.module) {
-            return Err(Failure::NotAllowed);
-        }
-        let (mut present, mut why) = (Vec::new(), None);
-        for label in &cluster.tokens {
-            match Token::look(&self.modules, &place(cluster, label)).await {
-                Ok(_) => present.push(label.clone()),
-                Err(fault) => why = Some(fault),
-            }
-        }
-        match (present.is_empty(), why) {
-            (true, Some(fault)) => Err(Failure::Token(fault)),
-            _ => Ok(present),
-        }
     }
 
     /// Logs in to the tokens of a store, one after another. One is enough; but a password that any token refuses
@@ -111,7 +119,7 @@ impl Clusters {
                     connected = 0;
                     break;
                 }
-                Err(fault) => why = fault,
+                Err(fault) => why = worse(why, fault),
             }
         }
         if connected > 0 {
@@ -128,24 +136,41 @@ impl Clusters {
     pub(crate) async fn probe(&self, target: &Target) -> Result<(), Failure> {
         let client = self.client(target)?;
         let mut refused = None;
-        for watched in &client.tokens {
+        for (number, watched) in client.tokens.iter().enumerate() {
             match watched.token.probe().await {
                 Err(fault) if fault.is_about_pin() => refused = Some(fault),
-                _ => refused = None,
+                answer => {
+                    // The password is not a wrong one, or this token cannot tell: in the first case, no try of the
+                    // others is lost on it.
+                    for other in client.tokens.iter().skip(number + 1) {
+                        match answer {
+                            Ok(()) => other.look(),
+                            Err(_) => other.look_after(),
+                        }
+                    }
+                    return Ok(());
+                }
             }
-            if refused.is_none() {
-                break;
-            }
-        }
-        for watched in &client.tokens {
-            watched.look_after();
         }
         refused.map_or(Ok(()), |fault| Err(Failure::Token(fault)))
     }
 
-    /// Ends the processes of a store, which is disconnected or gone.
+    /// Ends the processes of a store, which has failed or is not used any more.
     pub(crate) fn forget(&self, store: &str) {
         lock(&self.stores).remove(store);
+    }
+
+    /// The same for a store that somebody has disconnected or deleted.
+    pub(crate) fn disconnected(&self, store: &str, cluster: Option<&Cluster>) {
+        self.forget(store);
+        if let Some(cluster) = cluster {
+            self.metrics.disconnected(cluster);
+        }
+    }
+
+    /// Says nothing more about a cluster that is not registered any more.
+    pub(crate) fn removed(&self, cluster: &Cluster) {
+        self.metrics.removed(cluster);
     }
 
     /// Encrypts what a device has encrypted, in a token.
@@ -156,6 +181,7 @@ impl Clusters {
         (blob, aad): (&[u8], &[u8]),
     ) -> Result<Encrypted, Failure> {
         let (client, key) = (self.client(target)?, key_id(key)?);
+        let _share = self.enter(target)?;
         // Unlike a proxy, a token has room for what names key and material.
         let head = Outer::head(blob).ok_or(Failure::Content)?;
         let aad = &[&head, aad].concat();
@@ -186,6 +212,7 @@ impl Clusters {
         (outer, aad): (&Outer<'_>, &[u8]),
     ) -> Result<Vec<u8>, Failure> {
         let (client, key) = (self.client(target)?, key_id(key)?);
+        let _share = self.enter(target)?;
         // Nothing of a ciphertext is left that nobody authenticates.
         if !outer.metadata.is_empty() {
             return Err(Failure::Token(Fault::Ciphertext));
@@ -214,6 +241,7 @@ impl Clusters {
         length: u16,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let client = self.client(target)?;
+        let _share = self.enter(target)?;
         let mut why = Fault::NoToken;
         for token in client.ordered() {
             match token.random(length).await {
@@ -232,24 +260,29 @@ impl Clusters {
         reports
     }
 
-    /// The tokens of a store; new ones, if its password is another than it was.
+    /// A place among the requests under way.
+    fn enter(&self, target: &Target) -> Result<Share, Failure> {
+        self.calls.take(&target.store).ok_or(Failure::Token(Fault::Busy))
+    }
+
+    /// The tokens of a store; new ones, if its password is another than it was, or a token has been accepted.
     fn client(&self, target: &Target) -> Result<Arc<Client>, Failure> {
         if !self.allows(&target.cluster.module) {
             return Err(Failure::NotAllowed);
         }
         let mut stores = lock(&self.stores);
         if let Some(client) = stores.get(&target.store)
-            && client.login == target.login
-            && client.cluster == target.cluster
+            && client.is_of(target)
         {
             return Ok(Arc::clone(client));
         }
         let pin = std::str::from_utf8(&target.secret).map_err(|_| Failure::Password)?;
         let token = |label: &String| Watched {
-            token: Token::new(
+            token: Token::watched(
                 &self.modules,
-                place(&target.cluster, label),
+                place(&target.cluster, label, &target.store),
                 Zeroizing::new(pin.to_owned()),
+                self.metrics.of(&target.cluster, label),
             ),
             looked: Mutex::default(),
         };
@@ -265,6 +298,19 @@ impl Clusters {
 }
 
 impl Client {
+    /// Whether it is logged in to these tokens with this password. That a serial number has been learnt does not
+    /// make it another cluster.
+    fn is_of(&self, target: &Target) -> bool {
+        let has_serial = |watched: &Watched| {
+            let serial = target.cluster.serial(watched.token.label());
+            serial.is_none() || watched.token.report().serial.as_deref() == serial
+        };
+        self.login == target.login
+            && self.cluster.module == target.cluster.module
+            && self.cluster.tokens == target.cluster.tokens
+            && self.tokens.iter().all(has_serial)
+    }
+
     /// The tokens in the order in which they are to be asked: in turn, and those that do not serve last. These are
     /// looked after meanwhile.
     fn ordered(&self) -> Vec<&Token> {
@@ -345,9 +391,13 @@ impl Watched {
 
     /// Sees whether a token that does not serve does so again, without anybody waiting for it.
     fn look_after(&self) {
-        if self.serves() {
-            return;
+        if !self.serves() {
+            self.look();
         }
+    }
+
+    /// Sees whether a token serves, without anybody waiting for it.
+    fn look(&self) {
         let mut looked = lock(&self.looked);
         if looked.is_some_and(|at| at.elapsed() < LOOK) {
             return;
@@ -359,8 +409,10 @@ impl Watched {
     }
 }
 
-fn place(cluster: &Cluster, label: &str) -> Place {
-    Place { module: cluster.module.clone().into(), label: label.to_owned() }
+fn place(cluster: &Cluster, label: &str, owner: &str) -> Place {
+    let (module, label) = (cluster.module.clone().into(), label.to_owned());
+    let serial = cluster.serial(&label).map(str::to_owned);
+    Place { module, label, serial, owner: owner.to_owned() }
 }
 
 /// The external key id of a key in tokens, as `CKA_ID` has it.
@@ -369,13 +421,14 @@ fn key_id(text: &str) -> Result<[u8; ID], Failure> {
 }
 
 /// Which of two faults says more: that a ciphertext is wrong, before that something is out of order, before that a
-/// token has no key, which another one may have.
+/// token has no key, which another one may have, before that it is another one.
 fn worse(one: Fault, other: Fault) -> Fault {
     let rank = |fault: &Fault| match fault {
-        Fault::Ciphertext => 3,
+        Fault::Ciphertext => 4,
         Fault::NoToken => 0,
-        Fault::NoKey => 1,
-        _ => 2,
+        Fault::Replaced => 1,
+        Fault::NoKey => 2,
+        _ => 3,
     };
     if rank(&other) >= rank(&one) { other } else { one }
 }
@@ -405,6 +458,7 @@ mod tests {
     #[test]
     fn what_says_most_is_told() {
         let refused = || Fault::Refused("GeneralError".to_owned());
+        assert_eq!(worse(Fault::Replaced, Fault::NoToken), Fault::Replaced);
         assert_eq!(worse(Fault::NoToken, Fault::NoKey), Fault::NoKey);
         assert_eq!(worse(refused(), Fault::NoKey), refused());
         assert_eq!(worse(Fault::NoKey, refused()), refused());

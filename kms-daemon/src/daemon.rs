@@ -205,6 +205,9 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     if let Some(proxies) = service.proxies() {
         metrics.add(|registry| proxies.metrics().register(registry));
     }
+    if let Some(clusters) = service.clusters() {
+        metrics.add(|registry| clusters.metrics().register(registry));
+    }
     let scrub = Arc::new(ScrubMetrics::default());
     metrics.add(|registry| scrub.register(registry));
     let management = Management::new(Arc::clone(&iam))

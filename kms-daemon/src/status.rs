@@ -360,6 +360,9 @@ impl Readiness for DaemonStatus {
         metrics.last_backup(self.known_backup().as_ref());
         metrics.trails(&self.trail_reports());
         metrics.rewraps(&self.regions.rewraps());
+        if let Some(clusters) = &self.clusters {
+            clusters.observe();
+        }
         self.now().ready
     }
 }

@@ -12,12 +12,18 @@ use hsm_tests::ctl;
 use hsm_tests::http::get;
 use hsm_tests::patience::{at_rest, until};
 use hsm_tests::remains::{Secret, files, search, search_bytes};
-use kms_pkcs11::{Fault, Place, Sealed, Token};
+use kms_pkcs11::{Fault, Sealed, Token};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use rig::{MODULE, PASSWORD, Rig, Tokens, is_there, text, to_decrypt, to_encrypt, to_make};
+use rig::{MODULE, PASSWORD, Rig, Tokens, is_there, place, text, to_decrypt, to_encrypt, to_make};
 
+#[path = "cloudhsm/crowd.rs"]
+mod crowd;
+#[path = "cloudhsm/metrics.rs"]
+mod metrics;
+#[path = "cloudhsm/replaced.rs"]
+mod replaced;
 #[path = "cloudhsm/rig.rs"]
 mod rig;
 
@@ -232,7 +238,7 @@ fn a_wrong_password_is_told_and_not_tried_again() {
 
     // The user gets another PIN, and nobody tells the daemon, which starts again.
     rig.daemon.stop();
-    rig.tokens.replace("ada", "another password");
+    rig.tokens.reset("ada", "another password");
     rig.daemon.restart();
     let mut found = Value::Null;
     until("the store has failed", || {
@@ -251,7 +257,11 @@ fn a_wrong_password_is_told_and_not_tried_again() {
     update(&rig, "another password");
     assert_eq!(rig.connect(&id)["ConnectionState"], "CONNECTED");
     let answer = rig.call("Decrypt", &to_decrypt(&blob));
-    assert_eq!(answer.code(), "KMSInvalidStateException", "the other token does not have the key");
+    assert_eq!(
+        answer.code(),
+        "KMSInvalidStateException",
+        "the token does not have the key any more"
+    );
     assert!(answer.json()["message"].to_string().contains("does not have the key any more"));
 
     rig.ok("DisconnectCustomKeyStore", &store);
@@ -446,8 +456,7 @@ async fn keys_are_copied_and_never_leave_tokens_again() {
     let tokens = Tokens::new(&["ada", "bea"]);
     let modules = tokens.modules(Duration::from_secs(10));
     let open = |label: &str, pin: &str| {
-        let place = Place { module: MODULE.into(), label: label.to_owned() };
-        Token::new(&modules, place, pin.to_owned().into())
+        Token::new(&modules, place(MODULE, label, None), pin.to_owned().into())
     };
     let (ada, bea) = (open("ada", PASSWORD), open("bea", PASSWORD));
     let key = [0xa5; 16];
@@ -485,7 +494,7 @@ async fn keys_are_copied_and_never_leave_tokens_again() {
     }
     assert_eq!(stranger.report().starts, 1, "it was tried once");
     assert_eq!(open("cleo", PASSWORD).connect().await, Err(Fault::NoToken));
-    let place = Place { module: "/nowhere.so".into(), label: "ada".to_owned() };
-    let nowhere = Token::new(&modules, place, PASSWORD.to_owned().into());
+    let nowhere =
+        Token::new(&modules, place("/nowhere.so", "ada", None), PASSWORD.to_owned().into());
     assert_eq!(nowhere.connect().await, Err(Fault::Module));
 }

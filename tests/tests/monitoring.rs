@@ -300,7 +300,9 @@ fn dashboard_alerts_and_their_page_name_metrics_that_there_are() {
     let there = named(&page);
     for file in ["alerts.yml", "dashboard.json"] {
         let text = fs::read_to_string(monitoring().join(file)).expect(file);
-        let asked = named(&text);
+        // Those of tokens are on the page of a daemon that has some: `cloudhsm.rs` looks for them there.
+        let mut asked = named(&text);
+        asked.retain(|name| !name.starts_with("strongroom_pkcs11_token_"));
         assert!(asked.len() > 10, "{file}: {asked:?}");
         let absent: Vec<_> = asked.iter().filter(|name| !is_there(&there, name)).collect();
         assert!(absent.is_empty(), "{file} asks for {absent:?}\n{page}");

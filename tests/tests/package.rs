@@ -208,6 +208,42 @@ fn the_unit_fits_the_package() {
     }
 }
 
+/// Systemd reads the drop-in for PKCS#11 modules that the documentation shows, every line of it, together with the
+/// unit.
+#[test]
+fn the_drop_in_for_modules_is_one_of_systemd() {
+    let page = environment::root().join("docs/cloudhsm-key-store.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let (_, rest) = page.split_once("```ini\n").expect("a drop-in");
+    let (drop_in, _) = rest.split_once("```").expect("its end");
+    if missing(&["systemd-analyze"]).is_some() {
+        return skip("the drop-in of systemd", "there is no systemd-analyze");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let unit = environment::root().join("packaging/strongroom.service");
+    let unit = fs::read_to_string(unit).expect("the unit");
+    let start = "/usr/bin/kmsd --config /etc/strongroom/kmsd.toml";
+    assert!(unit.contains(start));
+    let at = dir.path().join("strongroom.service");
+    fs::write(&at, unit.replace(start, "/bin/true")).expect("written");
+    fs::create_dir(dir.path().join("strongroom.service.d")).expect("a directory");
+    let verify = |drop_in: &str| {
+        let place = dir.path().join("strongroom.service.d/pkcs11.conf");
+        fs::write(place, drop_in).expect("written");
+        let output = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&at)
+            // The colon at the end adds the units of the machine.
+            .env("SYSTEMD_UNIT_PATH", format!("{}:", dir.path().display()))
+            .output()
+            .expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(verify(drop_in), (true, String::new()));
+    let (_, said) = verify(&drop_in.replace("ReadWritePaths=", "ReadWritePath="));
+    assert!(said.contains("ReadWritePath"), "it would be said: {said}");
+}
+
 #[test]
 fn versions_are_told() {
     for (name, program) in [("kmsd", environment::kmsd()), ("kmsctl", environment::kmsctl())] {

@@ -49,9 +49,26 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Show a cluster, and the store that is on it.
+    /// Show a cluster, the store that is on it, and which of its tokens are there: a token that is another one than
+    /// it was is REPLACED.
     Show {
         id: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Use a token that has taken the place of another one of the same label. It has to have all keys of the store.
+    Accept {
+        id: String,
+        /// Label of the token.
+        #[arg(long, value_name = "LABEL")]
+        token: String,
+        /// Serial number of the new token, as `kmsctl cluster show` has it.
+        #[arg(long, value_name = "NUMBER")]
+        serial: String,
+        /// Also without keys that the store has already: these are used in the other tokens only, and are lost
+        /// with them.
+        #[arg(long)]
+        without_keys: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -86,6 +103,15 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Outc
         Command::List { place } => call("ListClusters", place, &[])?["Clusters"].take(),
         Command::Show { id, place } => {
             call("GetCluster", place, &[("ClusterId", Some(id))])?["Cluster"].take()
+        }
+        Command::Accept { id, token, serial, without_keys, place } => {
+            let parameters = [
+                ("ClusterId", Some(id.as_str())),
+                ("Token", Some(token.as_str())),
+                ("SerialNumber", Some(serial.as_str())),
+                ("WithoutKeys", without_keys.then_some("true")),
+            ];
+            call("AcceptToken", place, &parameters)?
         }
         Command::Remove { id, place } => call("RemoveCluster", place, &[("ClusterId", Some(id))])?,
     };

@@ -264,6 +264,15 @@ pub struct Settings {
     /// times that [default: 2000].
     #[arg(long, value_name = "MS", env = "STRONGROOM_PKCS11_TIMEOUT", requires = "pkcs11_module")]
     pub pkcs11_timeout: Option<u64>,
+    /// Processes of modules that may run at once, 2 to 4096; each token of a connected custom key store has one, and
+    /// no store gets more than half of them [default: 128].
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "STRONGROOM_PKCS11_PROCESSES",
+        requires = "pkcs11_module"
+    )]
+    pub pkcs11_processes: Option<usize>,
     /// Size at which a new file of the audit log is begun, 64K to 1G [default: 16M].
     #[arg(long, value_name = "SIZE", env = "STRONGROOM_AUDIT_SEGMENT_SIZE")]
     pub audit_segment_size: Option<String>,
@@ -368,6 +377,7 @@ impl Settings {
             pkcs11_module: self.pkcs11_module.or(file.pkcs11_module),
             pkcs11_env: self.pkcs11_env.or(file.pkcs11_env),
             pkcs11_timeout: self.pkcs11_timeout.or(file.pkcs11_timeout),
+            pkcs11_processes: self.pkcs11_processes.or(file.pkcs11_processes),
             audit_segment_size: self.audit_segment_size.or(file.audit_segment_size),
             audit_segment_age: self.audit_segment_age.or(file.audit_segment_age),
             audit_compress: self.audit_compress.or(file.audit_compress),

@@ -340,6 +340,8 @@ impl CustomKeyStore {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// A record as version 1 is stored. Revert your change, not this.
@@ -482,10 +484,15 @@ mod tests {
             trust_anchor: "PEM".to_owned(),
             single: false,
             created: Timestamp::from_millis(1_780_000_000_122),
+            serials: BTreeMap::new(),
         });
         assert_eq!(String::from_utf8(stores.encode().unwrap()).unwrap(), GOLDEN_CLUSTER);
         assert_eq!(CustomKeyStores::decode(GOLDEN_CLUSTER.as_bytes()).unwrap(), stores);
         assert!(stores.on_cluster("cluster-abcdefghijk").is_some());
+        stores.clusters[0].serials = BTreeMap::from([("a".to_owned(), "4f3a".to_owned())]);
+        let known = GOLDEN_CLUSTER.replace("0122}]", "0122,\"serials\":{\"a\":\"4f3a\"}}]");
+        assert_eq!(String::from_utf8(stores.encode().unwrap()).unwrap(), known);
+        assert_eq!(CustomKeyStores::decode(known.as_bytes()).unwrap(), stores);
         let neither = GOLDEN_CLUSTER.replace("cloudHsm", "cloudHSM");
         assert!(CustomKeyStores::decode(neither.as_bytes()).is_err());
     }

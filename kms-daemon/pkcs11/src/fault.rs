@@ -3,8 +3,8 @@
 use cryptoki::error::{Error, RvError};
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a return value that is passed on.
-const MAX_NAME: usize = 64;
+/// Longest name of a return value that is passed on, in bytes.
+pub(crate) const MAX_NAME: usize = 64;
 
 /// Why a token did not serve. What the worker says, and what the daemon finds out about the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Fault {
     /// The module has several tokens of that label.
     #[error("the module has several tokens of that label")]
     Ambiguous,
+    /// The token is not the one that it was: it has another serial number.
+    #[error("another token has taken the place of this one; its serial number is another")]
+    Replaced,
     /// The token has no user PIN.
     #[error("the token has no user")]
     NoUser,
@@ -57,19 +60,46 @@ pub enum Fault {
     /// It failed a moment ago, and is left alone for a while.
     #[error("the process of the module is not started again yet")]
     Resting,
+    /// As many processes run as may.
+    #[error("as many processes of PKCS#11 modules run as may")]
+    Crowded,
     /// Too many calls are waiting.
     #[error("too many calls are waiting for the token")]
     Busy,
 }
 
 impl Fault {
-    /// A name for metrics and reports.
+    /// All that [`Fault::name`] returns.
+    pub const NAMES: [&'static str; 19] = [
+        "ModuleUnusable",
+        "TokenMissing",
+        "TokenAmbiguous",
+        "TokenReplaced",
+        "UserMissing",
+        "PinIncorrect",
+        "PinLocked",
+        "PinAtRisk",
+        "UserLoggedIn",
+        "KeyMissing",
+        "KeyUnsafe",
+        "CiphertextInvalid",
+        "AnswerMalformed",
+        "TokenRefused",
+        "TimedOut",
+        "ProcessEnded",
+        "ProcessResting",
+        "TooManyProcesses",
+        "TooManyRequests",
+    ];
+
+    /// A name for metrics and reports, one of [`Fault::NAMES`].
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Module => "ModuleUnusable",
             Self::NoToken => "TokenMissing",
             Self::Ambiguous => "TokenAmbiguous",
+            Self::Replaced => "TokenReplaced",
             Self::NoUser => "UserMissing",
             Self::WrongPin => "PinIncorrect",
             Self::PinLocked => "PinLocked",
@@ -83,6 +113,7 @@ impl Fault {
             Self::TimedOut => "TimedOut",
             Self::Ended => "ProcessEnded",
             Self::Resting => "ProcessResting",
+            Self::Crowded => "TooManyProcesses",
             Self::Busy => "TooManyRequests",
         }
     }
@@ -91,6 +122,12 @@ impl Fault {
     #[must_use]
     pub const fn is_about_pin(&self) -> bool {
         matches!(self, Self::WrongPin | Self::PinLocked | Self::PinAtRisk)
+    }
+
+    /// Whether the token, or its process, was asked at all.
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        !matches!(self, Self::Resting | Self::Crowded | Self::Busy)
     }
 
     /// Whether a process that says so is worth keeping: the token has understood, and refused.
@@ -136,6 +173,32 @@ mod tests {
     use cryptoki::context::Function;
 
     use super::*;
+
+    #[test]
+    fn every_name_is_listed() {
+        let known = [
+            Fault::Module,
+            Fault::NoToken,
+            Fault::Ambiguous,
+            Fault::Replaced,
+            Fault::NoUser,
+            Fault::WrongPin,
+            Fault::PinLocked,
+            Fault::PinAtRisk,
+            Fault::LoggedIn,
+            Fault::NoKey,
+            Fault::WrongKey,
+            Fault::Ciphertext,
+            Fault::Malformed,
+            Fault::Refused("GeneralError".to_owned()),
+            Fault::TimedOut,
+            Fault::Ended,
+            Fault::Resting,
+            Fault::Crowded,
+            Fault::Busy,
+        ];
+        assert_eq!(known.each_ref().map(Fault::name), Fault::NAMES);
+    }
 
     #[test]
     fn return_values_about_pins_are_told_apart() {

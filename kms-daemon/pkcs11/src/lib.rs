@@ -8,12 +8,20 @@
 
 mod fault;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod message;
+mod reply;
 mod settings;
+mod shares;
 mod token;
+mod watch;
 pub mod worker;
 
 pub use self::fault::Fault;
 pub use self::message::{MAX_DATA, MAX_RANDOM, Presence};
+pub use self::reply::Sealed;
 pub use self::settings::{Modules, WORKER};
-pub use self::token::{Place, Report, Sealed, Token};
+pub use self::shares::{Share, Shares};
+pub use self::token::{Place, Report, Token};
+pub use self::watch::Watch;

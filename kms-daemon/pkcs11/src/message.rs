@@ -15,8 +15,9 @@ pub const MAX_RANDOM: u16 = 1024;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug))]
 pub(crate) enum Request {
-    /// Loads a module, and finds a token by its label. Answered by [`Reply::Present`].
-    Open { module: String, token: String },
+    /// Loads a module, and finds a token by its label, and among several ones by its serial number. Answered by
+    /// [`Reply::Present`].
+    Open { module: String, token: String, serial: Option<String> },
     /// Logs the user in.
     Login {
         pin: Pin,
@@ -60,7 +61,7 @@ impl std::fmt::Debug for Pin {
 
 /// An answer; with [`Fault`] in its place if there is none.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(Debug))]
+#[cfg_attr(any(test, feature = "fuzz"), derive(Debug))]
 pub(crate) enum Reply {
     Done,
     Present(Presence),

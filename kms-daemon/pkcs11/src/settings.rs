@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::Shares;
+
 /// The argument, the first one, by which the program knows that it is to run a module.
 pub const WORKER: &str = "pkcs11-worker";
 
@@ -18,6 +20,8 @@ pub struct Modules {
     pub environment: Vec<(OsString, OsString)>,
     /// How long a use of a key may take. Logins, and what makes keys, may take five times that.
     pub limit: Duration,
+    /// How many of these processes may run at once, of all owners of tokens together.
+    pub processes: Shares,
 }
 
 impl Modules {

@@ -13,10 +13,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::frame;
+use crate::Fault;
 use crate::message::{Answer, MAX_RANDOM, Pin, Presence, Reply, Request};
+use crate::reply::{Sealed, exchange};
 use crate::settings::{Modules, WORKER};
-use crate::{Fault, MAX_DATA};
+use crate::shares::Share;
+use crate::watch::Watch;
 
 /// Requests that may wait.
 const QUEUE: usize = 64;
@@ -26,8 +28,6 @@ const SLOW: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Length of a tag, in bytes.
-const TAG: usize = 16;
 
 /// Where a token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,17 +36,17 @@ pub struct Place {
     pub module: PathBuf,
     /// The label.
     pub label: String,
+    /// The serial number that the token has to have; `None` if nobody knows it yet.
+    pub serial: Option<String>,
+    /// Whose share of the processes its process is counted to.
+    pub owner: String,
 }
 
-/// What a token has encrypted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
-    /// The IV: the one that was given, unless the token insists on its own.
-    pub iv: [u8; 12],
-    /// As long as the plaintext.
-    pub ciphertext: Vec<u8>,
-    /// The tag.
-    pub tag: [u8; 16],
+impl Place {
+    /// Whether a token has another serial number than it has to have.
+    fn is_another(&self, presence: &Presence) -> bool {
+        self.serial.as_ref().is_some_and(|serial| *serial != presence.serial)
+    }
 }
 
 /// How a token does.
@@ -58,6 +58,8 @@ pub struct Report {
     pub failed: u64,
     /// Times that a process was started.
     pub starts: u64,
+    /// The serial number: the one that the token has to have, or the one that it had when it was logged in to first.
+    pub serial: Option<String>,
     /// The process that runs now, if one does.
     pub process: Option<u32>,
     /// Whether the last request was answered.
@@ -74,6 +76,7 @@ pub struct Token {
     label: Arc<str>,
     requests: mpsc::Sender<Job>,
     report: Arc<Mutex<Report>>,
+    watch: Arc<dyn Watch>,
     limit: Duration,
 }
 
@@ -93,21 +96,35 @@ impl Token {
     /// A token that is logged in to with this PIN once it is used. Nothing is started yet.
     #[must_use]
     pub fn new(modules: &Modules, place: Place, pin: Zeroizing<String>) -> Self {
+        Self::watched(modules, place, pin, Arc::new(()))
+    }
+
+    /// The same, of whose calls `watch` is told.
+    #[must_use]
+    pub fn watched(
+        modules: &Modules,
+        place: Place,
+        pin: Zeroizing<String>,
+        watch: Arc<dyn Watch>,
+    ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let report = Arc::new(Mutex::default());
+        let report = Report { serial: place.serial.clone(), ..Report::default() };
+        let report = Arc::new(Mutex::new(report));
         let label = place.label.as_str().into();
         let actor = Actor {
             modules: modules.clone(),
             place,
             pin,
             report: Arc::clone(&report),
+            watch: Arc::clone(&watch),
             running: None,
             not_before: None,
+            resting: Fault::Resting,
             pause: FIRST_PAUSE,
             refused: None,
         };
         tokio::spawn(actor.run(queue));
-        Self { label, requests, report, limit: modules.limit }
+        Self { label, requests, report, watch, limit: modules.limit }
     }
 
     /// The label.
@@ -122,13 +139,16 @@ impl Token {
         lock(&self.report).clone()
     }
 
-    /// Whether a token of this label is there, without logging in.
+    /// Whether a token of this label is there, and has the serial number if one is given, without logging in.
     ///
     /// # Errors
-    /// [`Fault`].
+    /// [`Fault::Replaced`] if it has another one, or another fault.
     pub async fn look(modules: &Modules, place: &Place) -> Result<Presence, Fault> {
-        let mut running = Running::start(modules)?;
-        running.open(place, modules.limit * SLOW).await
+        let limit = modules.limit * SLOW;
+        let mut running = Running::start(modules, place)?;
+        let presence = running.open(place, limit).await;
+        running.end(limit).await;
+        presence
     }
 
     /// Starts the process and logs in, now.
@@ -136,7 +156,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn connect(&self) -> Result<(), Fault> {
-        self.send(Work::Connect, SLOW * 2).await.map(drop)
+        self.send(Work::Connect, SLOW * 2).await?.present(&self.label).map(drop)
     }
 
     /// Whether the token is there and the user logged in.
@@ -144,7 +164,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn probe(&self) -> Result<(), Fault> {
-        self.ask(Request::Probe, 1).await.map(drop)
+        self.ask(Request::Probe, 1).await?.present(&self.label).map(drop)
     }
 
     /// Makes an AES-256 key.
@@ -153,7 +173,7 @@ impl Token {
     /// [`Fault`].
     pub async fn make(&self, key: &[u8], label: &str, extractable: bool) -> Result<(), Fault> {
         let (key, label) = (key.to_vec(), label.to_owned());
-        self.ask(Request::MakeKey { key, label, extractable }, SLOW).await.map(drop)
+        self.ask(Request::MakeKey { key, label, extractable }, SLOW).await?.done()
     }
 
     /// Copies a key of this token, which is extractable yet, to another one, where it never is.
@@ -161,15 +181,11 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn copy_to(&self, other: &Self, key: &[u8], label: &str) -> Result<(), Fault> {
-        let Reply::Public { modulus, exponent } = other.ask(Request::Transport, SLOW).await? else {
-            return Err(Fault::Malformed);
-        };
+        let (modulus, exponent) = other.ask(Request::Transport, SLOW).await?.public()?;
         let request = Request::Export { key: key.to_vec(), modulus, exponent };
-        let Reply::Bytes(wrapped) = self.ask(request, SLOW).await? else {
-            return Err(Fault::Malformed);
-        };
+        let wrapped = self.ask(request, SLOW).await?.wrapped()?;
         let (key, label) = (key.to_vec(), label.to_owned());
-        other.ask(Request::Import { key, label, wrapped }, SLOW).await.map(drop)
+        other.ask(Request::Import { key, label, wrapped }, SLOW).await?.done()
     }
 
     /// Makes a key not extractable. PKCS #11 has no way back.
@@ -177,7 +193,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn close(&self, key: &[u8]) -> Result<(), Fault> {
-        self.ask(Request::Close { key: key.to_vec() }, SLOW).await.map(drop)
+        self.ask(Request::Close { key: key.to_vec() }, SLOW).await?.done()
     }
 
     /// Checks that a key is there and cannot be taken from the token.
@@ -185,10 +201,10 @@ impl Token {
     /// # Errors
     /// [`Fault::NoKey`], [`Fault::WrongKey`], or another one.
     pub async fn check(&self, key: &[u8]) -> Result<(), Fault> {
-        self.ask(Request::Check { key: key.to_vec() }, 1).await.map(drop)
+        self.ask(Request::Check { key: key.to_vec() }, 1).await?.done()
     }
 
-    /// Encrypts at most [`MAX_DATA`] bytes.
+    /// Encrypts at most [`MAX_DATA`](crate::MAX_DATA) bytes.
     ///
     /// # Errors
     /// [`Fault`].
@@ -202,15 +218,7 @@ impl Token {
         let plaintext = plaintext.to_vec();
         let length = plaintext.len();
         let request = Request::Encrypt { key, iv, aad, plaintext };
-        let Reply::Sealed { iv, mut ciphertext } = self.ask(request, 1).await? else {
-            return Err(Fault::Malformed);
-        };
-        if length > MAX_DATA || ciphertext.len() != length + TAG {
-            return Err(Fault::Malformed);
-        }
-        let tag = ciphertext.split_off(length);
-        let tag = tag.try_into().map_err(|_| Fault::Malformed)?;
-        Ok(Sealed { iv, ciphertext, tag })
+        self.ask(request, 1).await?.sealed(length)
     }
 
     /// Decrypts.
@@ -221,10 +229,7 @@ impl Token {
         let (key, aad, iv) = (key.to_vec(), aad.to_vec(), sealed.iv);
         let ciphertext = [&sealed.ciphertext[..], &sealed.tag].concat();
         let request = Request::Decrypt { key, iv, aad, ciphertext };
-        match self.ask(request, 1).await? {
-            Reply::Bytes(plaintext) if plaintext.len() == sealed.ciphertext.len() => Ok(plaintext),
-            _ => Err(Fault::Malformed),
-        }
+        self.ask(request, 1).await?.opened(sealed.ciphertext.len())
     }
 
     /// Returns 1 to [`MAX_RANDOM`] random bytes.
@@ -235,10 +240,7 @@ impl Token {
         if !(1..=MAX_RANDOM).contains(&length) {
             return Err(Fault::Malformed);
         }
-        match self.ask(Request::Random { length }, 1).await? {
-            Reply::Bytes(random) if random.len() == usize::from(length) => Ok(random.into()),
-            _ => Err(Fault::Malformed),
-        }
+        self.ask(Request::Random { length }, 1).await?.random(length)
     }
 
     /// Destroys a key, which need not be there.
@@ -246,7 +248,7 @@ impl Token {
     /// # Errors
     /// [`Fault`].
     pub async fn destroy(&self, key: &[u8]) -> Result<(), Fault> {
-        self.ask(Request::Destroy { key: key.to_vec() }, SLOW).await.map(drop)
+        self.ask(Request::Destroy { key: key.to_vec() }, SLOW).await?.done()
     }
 
     async fn ask(&self, request: Request, slower: u32) -> Answer {
@@ -256,7 +258,10 @@ impl Token {
     async fn send(&self, request: Work, slower: u32) -> Answer {
         let (answer, comes) = oneshot::channel();
         self.requests.try_send(Job { request, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::Busy,
+            mpsc::error::TrySendError::Full(_) => {
+                self.watch.called(Duration::ZERO, Some(&Fault::Busy));
+                Fault::Busy
+            }
             mpsc::error::TrySendError::Closed(_) => Fault::Ended,
         })?;
         // As long as one that is under way may take, with a login before it, and then this one.
@@ -275,8 +280,11 @@ struct Actor {
     place: Place,
     pin: Zeroizing<String>,
     report: Arc<Mutex<Report>>,
+    watch: Arc<dyn Watch>,
     running: Option<Running>,
     not_before: Option<Instant>,
+    /// What is said until then: that a token is another one, or that it is left alone.
+    resting: Fault,
     pause: Duration,
     /// Why the PIN is not tried again.
     refused: Option<Fault>,
@@ -309,12 +317,17 @@ impl Actor {
         };
         let limit = self.modules.limit * slowness(&request);
         let Some(mut running) = self.running.take() else { return Err(Fault::Ended) };
-        let answer = running.ask(&request, limit).await;
+        let answer = match running.ask(&request, limit).await {
+            Ok(Reply::Present(presence)) if self.place.is_another(&presence) => {
+                Err(Fault::Replaced)
+            }
+            answer => answer,
+        };
         match &answer {
             Err(fault) if !fault.is_answer() => {
                 // What the module holds may be of a token that is gone, or in any state: the next process begins anew.
                 tracing::warn!(token = self.place.label, %fault, "a PKCS#11 token does not serve");
-                self.rest();
+                self.rest(fault);
             }
             _ => {
                 self.running = Some(running);
@@ -334,13 +347,20 @@ impl Actor {
             return Err(fault.clone());
         }
         if self.not_before.is_some_and(|time| !asked && Instant::now() < time) {
-            return Err(Fault::Resting);
+            return Err(self.resting.clone());
         }
         lock(&self.report).starts += 1;
         match self.start(asked).await {
-            Ok(running) => {
+            Ok((running, serial)) => {
                 (self.refused, self.not_before) = (None, None);
-                lock(&self.report).process = running.child.id();
+                {
+                    let mut report = lock(&self.report);
+                    report.process = running.id();
+                    report.serial = Some(serial.clone());
+                }
+                // From now on, it is this one.
+                self.place.serial = Some(serial);
+                self.watch.opened();
                 self.running = Some(running);
                 Ok(())
             }
@@ -349,23 +369,29 @@ impl Actor {
                 if fault.is_about_pin() {
                     self.refused = Some(fault.clone());
                 }
-                self.rest();
+                self.rest(&fault);
                 Err(fault)
             }
         }
     }
 
-    async fn start(&self, asked: bool) -> Result<Running, Fault> {
+    /// A process that is logged in, and the serial number of its token. A token that is not the right one does not
+    /// get the PIN.
+    async fn start(&self, asked: bool) -> Result<(Running, String), Fault> {
         let limit = self.modules.limit * SLOW;
-        let mut running = Running::start(&self.modules)?;
-        running.open(&self.place, limit).await?;
+        let mut running = Running::start(&self.modules, &self.place)?;
+        let presence = running.open(&self.place, limit).await?;
         let pin = Pin(self.pin.as_str().to_owned());
-        running.ask(&Request::Login { pin, asked }, limit).await?;
-        Ok(running)
+        running.ask(&Request::Login { pin, asked }, limit).await?.done()?;
+        Ok((running, presence.serial))
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, why: &Fault) {
         self.running = None;
+        self.resting = match why {
+            Fault::Replaced => Fault::Replaced,
+            _ => Fault::Resting,
+        };
         lock(&self.report).process = None;
         self.not_before = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -377,6 +403,7 @@ impl Actor {
         report.took = took;
         // That a ciphertext is wrong says nothing against the token.
         let failed = fault.filter(|fault| **fault != Fault::Ciphertext);
+        self.watch.called(took, failed);
         report.failed += u64::from(failed.is_some());
         report.answers = failed.is_none();
         // What was not asked would hide why.
@@ -388,13 +415,20 @@ impl Actor {
 
 /// A process, with its pipes. It is killed when this is dropped.
 struct Running {
-    child: Child,
+    process: Option<Process>,
     input: ChildStdin,
     output: ChildStdout,
 }
 
+/// The process itself, and its share of all that may run.
+struct Process {
+    child: Child,
+    share: Share,
+}
+
 impl Running {
-    fn start(modules: &Modules) -> Result<Self, Fault> {
+    fn start(modules: &Modules, place: &Place) -> Result<Self, Fault> {
+        let share = modules.processes.take(&place.owner).ok_or(Fault::Crowded)?;
         let mut command = Command::new(&modules.program);
         command
             .arg(WORKER)
@@ -411,35 +445,49 @@ impl Running {
         })?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (input, output) = input.zip(output).ok_or(Fault::Ended)?;
-        Ok(Self { child, input, output })
+        Ok(Self { process: Some(Process { child, share }), input, output })
+    }
+
+    fn id(&self) -> Option<u32> {
+        self.process.as_ref()?.child.id()
     }
 
     fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.as_mut().is_some_and(|it| matches!(it.child.try_wait(), Ok(None)))
+    }
+
+    /// Ends the process, and waits for its end at most so long.
+    async fn end(mut self, limit: Duration) {
+        let Some(process) = &mut self.process else { return };
+        if tokio::time::timeout(limit, process.child.kill()).await.is_ok() {
+            self.process = None;
+        }
     }
 
     async fn open(&mut self, place: &Place, limit: Duration) -> Result<Presence, Fault> {
         let module = place.module.to_str().ok_or(Fault::Module)?.to_owned();
-        let request = Request::Open { module, token: place.label.clone() };
-        match self.ask(&request, limit).await? {
-            Reply::Present(presence) if presence.label == place.label => Ok(presence),
-            _ => Err(Fault::Malformed),
-        }
+        let (token, serial) = (place.label.clone(), place.serial.clone());
+        let request = Request::Open { module, token, serial };
+        let presence = self.ask(&request, limit).await?.present(&place.label)?;
+        if place.is_another(&presence) { Err(Fault::Replaced) } else { Ok(presence) }
     }
 
     async fn ask(&mut self, request: &Request, limit: Duration) -> Answer {
-        let frame = frame::encode(request).map_err(|_| Fault::Malformed)?;
-        let exchange = async {
-            let sent = frame::send(&mut self.input, &frame).await;
-            sent.map_err(|_| Fault::Ended)?;
-            let body = frame::receive(&mut self.output).await;
-            let body = body.map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => Fault::Malformed,
-                _ => Fault::Ended,
-            })?;
-            frame::decode::<Answer>(&body).map_err(|_| Fault::Malformed)?
-        };
+        let exchange = exchange(&mut self.input, &mut self.output, request);
         tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Fault::TimedOut))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(Process { mut child, share }) = self.process.take() else { return };
+        // One that the kernel cannot end yet, as a driver holds it, counts until it has ended.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = child.kill().await;
+                drop(share);
+            });
+        }
     }
 }
 

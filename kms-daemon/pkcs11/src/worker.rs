@@ -62,10 +62,11 @@ fn serve(mut input: File, mut output: File) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn answer(opened: &mut Option<Opened>, request: Request) -> Answer {
+/// Does what is asked, with the module that was loaded first.
+pub(crate) fn answer(opened: &mut Option<Opened>, request: Request) -> Answer {
     match (request, opened) {
-        (Request::Open { module, token }, opened @ None) => {
-            let (new, presence) = Opened::new(&module, &token)?;
+        (Request::Open { module, token, serial }, opened @ None) => {
+            let (new, presence) = Opened::new(&module, &token, serial.as_deref())?;
             *opened = Some(new);
             Ok(presence)
         }

@@ -72,12 +72,13 @@ impl Failure {
             Self::Random | Self::Content => ConnectionError::InternalError,
             Self::Token(fault) => match fault {
                 Fault::Module => ConnectionError::ClusterNotFound,
-                Fault::NoToken => ConnectionError::InsufficientCloudhsmHsms,
+                // A token that has taken the place of another one is not of the cluster.
+                Fault::NoToken | Fault::Replaced => ConnectionError::InsufficientCloudhsmHsms,
                 Fault::NoUser => ConnectionError::UserNotFound,
                 Fault::WrongPin => ConnectionError::InvalidCredentials,
                 Fault::PinLocked | Fault::PinAtRisk => ConnectionError::UserLockedOut,
                 Fault::LoggedIn => ConnectionError::UserLoggedIn,
-                Fault::TimedOut | Fault::Ended | Fault::Resting | Fault::Busy => {
+                Fault::TimedOut | Fault::Ended | Fault::Resting | Fault::Crowded | Fault::Busy => {
                     ConnectionError::NetworkErrors
                 }
                 Fault::Ambiguous
@@ -120,6 +121,15 @@ impl Failure {
                      password, and connect it again."
                 }
                 Fault::NoToken | Fault::Ambiguous => "No token of the cluster is there.",
+                Fault::Replaced => {
+                    "A token of the cluster is another one than it was: its serial number is not the registered \
+                     one. It is not used before the operator of the service has accepted it (kmsctl cluster \
+                     accept), or the former one is back."
+                }
+                Fault::Crowded => {
+                    "The service runs as many processes of PKCS#11 modules as it may. Its operator raises \
+                     --pkcs11-processes, or disconnects other custom key stores."
+                }
                 Fault::Busy => "The cluster has too many requests under way. Try again.",
                 _ => "The cluster does not serve now. Try again later.",
             },
@@ -150,6 +160,7 @@ mod tests {
         assert_eq!(of(Fault::LoggedIn), "USER_LOGGED_IN");
         assert_eq!(of(Fault::Module), "CLUSTER_NOT_FOUND");
         assert_eq!(of(Fault::NoToken), "INSUFFICIENT_CLOUDHSM_HSMS");
+        assert_eq!(of(Fault::Replaced), "INSUFFICIENT_CLOUDHSM_HSMS");
         assert_eq!(of(Fault::Ended), "NETWORK_ERRORS");
         assert_eq!(of(Fault::TimedOut), "NETWORK_ERRORS");
         assert_eq!(of(Fault::Malformed), "INTERNAL_ERROR");

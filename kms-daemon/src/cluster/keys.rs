@@ -16,13 +16,16 @@ impl Clusters {
     /// extractable never becomes so again.
     pub(crate) async fn make(&self, target: &Target, label: &str) -> Result<String, Failure> {
         let client = self.client(target)?;
+        let _share = self.enter(target)?;
         let tokens: Vec<&Token> = client.tokens.iter().map(|watched| &watched.token).collect();
         let mut serving = 0;
         for token in &tokens {
             match token.probe().await {
                 Ok(()) => serving += 1,
                 // It may be back: with somebody waiting for it, it is tried at once.
-                Err(Fault::Resting) => serving += usize::from(token.connect().await.is_ok()),
+                Err(Fault::Resting | Fault::Replaced) => {
+                    serving += usize::from(token.connect().await.is_ok())
+                }
                 Err(_) => {}
             }
         }

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use super::{ConfigError, value};
 use kms_installation::settings::Settings;
-use kms_pkcs11::Modules;
+use kms_pkcs11::{Modules, Shares};
 
 /// How long a use of a key may take by default, in milliseconds.
 const DEFAULT_LIMIT: u64 = 2000;
 /// Limits of that.
 const LIMITS: std::ops::RangeInclusive<u64> = 50..=60_000;
+/// How many processes of modules may run at once by default.
+const DEFAULT_PROCESSES: usize = 128;
+/// Limits of that.
+const PROCESSES: std::ops::RangeInclusive<usize> = 2..=4096;
 /// The program that runs the modules: this one, also when its file has been replaced.
 const PROGRAM: &str = "/proc/self/exe";
 /// What begins the names of variables that a module may not see: those of the daemon.
@@ -21,6 +25,10 @@ pub(super) fn resolve(given: &Settings) -> Result<Option<Modules>, ConfigError> 
     let limit = given.pkcs11_timeout.unwrap_or(DEFAULT_LIMIT);
     if !LIMITS.contains(&limit) {
         return Err(value("pkcs11-timeout must be 50 to 60000 milliseconds"));
+    }
+    let processes = given.pkcs11_processes.unwrap_or(DEFAULT_PROCESSES);
+    if !PROCESSES.contains(&processes) {
+        return Err(value("pkcs11-processes must be 2 to 4096"));
     }
     let allowed: Vec<PathBuf> = given.pkcs11_module.iter().flatten().cloned().collect();
     for path in &allowed {
@@ -34,9 +42,12 @@ pub(super) fn resolve(given: &Settings) -> Result<Option<Modules>, ConfigError> 
     }
     let names = given.pkcs11_env.as_deref().unwrap_or_default();
     if allowed.is_empty() {
-        return match names.is_empty() && given.pkcs11_timeout.is_none() {
+        let numbers = given.pkcs11_timeout.is_some() || given.pkcs11_processes.is_some();
+        return match names.is_empty() && !numbers {
             true => Ok(None),
-            false => Err(value("pkcs11-env and pkcs11-timeout are for --pkcs11-module; add it")),
+            false => Err(value(
+                "pkcs11-env, pkcs11-timeout and pkcs11-processes are for --pkcs11-module; add it",
+            )),
         };
     }
     let mut environment = Vec::new();
@@ -52,7 +63,8 @@ pub(super) fn resolve(given: &Settings) -> Result<Option<Modules>, ConfigError> 
         }
     }
     let (program, limit) = (PROGRAM.into(), Duration::from_millis(limit));
-    Ok(Some(Modules { program, allowed, environment, limit }))
+    let processes = Shares::new(processes);
+    Ok(Some(Modules { program, allowed, environment, limit, processes }))
 }
 
 #[cfg(test)]
@@ -78,6 +90,8 @@ mod tests {
             given(&["/usr/../a.so"]),
             Settings { pkcs11_timeout: Some(49), ..given(&["/a.so"]) },
             Settings { pkcs11_timeout: Some(100), ..Settings::default() },
+            Settings { pkcs11_processes: Some(1), ..given(&["/a.so"]) },
+            Settings { pkcs11_processes: Some(100), ..Settings::default() },
             Settings { pkcs11_env: own, ..given(&["/a.so"]) },
             Settings { pkcs11_env: Some(vec!["A=B".to_owned()]), ..given(&["/a.so"]) },
         ] {

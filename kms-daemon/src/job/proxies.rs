@@ -1,9 +1,11 @@
 //! Asks the other sides of connected custom key stores how they are, as AWS KMS does every few minutes: proxies, so
 //! that the metrics tell before a caller notices; tokens, so that they are logged in to after a start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use host_driver::audit::DeviceReceipt;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::clusters;
@@ -20,23 +22,35 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(180);
 /// Asks the other side of each connected store, and returns how many there are. What a proxy answers is in the
 /// metrics; a store stays connected whatever it is. But a password that tokens refuse would be locked in the end,
 /// so then the store has failed.
-pub(super) async fn check(app: &App) -> Result<usize, KmsError> {
+pub(super) async fn check(app: &Arc<App>) -> Result<usize, KmsError> {
     let mut asked = 0;
     if let Some(proxies) = app.service.proxies() {
         proxies.sweep();
     }
+    // Tokens that do not answer take their time, which is not that of other stores.
+    let mut tokens = JoinSet::new();
     for stores in app.service.catalog().all_custom_key_stores().await? {
         for store in &stores.stores {
             let is_connected = store.connection.state == ConnectionState::Connected;
             if !is_connected || !app.service.regions().has(&stores.scope.region) {
                 continue;
             }
-            let was_asked = match &store.backend {
-                Backend::Xks(proxy) => ask_proxy(app, &stores.scope, (&store.id, proxy)).await,
-                Backend::CloudHsm(login) => ask_cluster(app, &stores, (&store.id, login)).await?,
-            };
-            asked += usize::from(was_asked);
+            match &store.backend {
+                Backend::Xks(proxy) => {
+                    let was_asked = ask_proxy(app, &stores.scope, (&store.id, proxy)).await;
+                    asked += usize::from(was_asked);
+                }
+                Backend::CloudHsm(login) => {
+                    let (app, stores) = (Arc::clone(app), stores.clone());
+                    let (id, login) = (store.id.clone(), login.clone());
+                    tokens.spawn(async move { ask_cluster(&app, &stores, (&id, &login)).await });
+                }
+            }
         }
+    }
+    // All of them are asked, whatever becomes of one.
+    for was_asked in tokens.join_all().await {
+        asked += usize::from(was_asked?);
     }
     Ok(asked)
 }
@@ -79,6 +93,9 @@ async fn ask_cluster(
         tracing::error!(store = id, %failure, "a custom key store has failed");
         clusters.forget(id);
         clusters::fail(&app.service, &stores.scope, (id, login), failure.of_connection()).await?;
+    } else {
+        // Those of tokens that were away when the store was connected.
+        clusters.learn(app.service.catalog(), &stores.scope, (id, login.cluster.as_str())).await?;
     }
     Ok(true)
 }

@@ -223,6 +223,7 @@ operations! {
     Strongroom RegisterCluster Writes ["AccountId", "RegionName", "Module", "Tokens[]", "TrustAnchor", "Single"] => clusters::register;
     Strongroom ListClusters Reads ["AccountId", "RegionName"] => clusters::list;
     Strongroom GetCluster Reads ["AccountId", "RegionName", "ClusterId"] => clusters::find;
+    Strongroom AcceptToken Writes ["AccountId", "RegionName", "ClusterId", "Token", "SerialNumber", "WithoutKeys"] => clusters::accept;
     Strongroom RemoveCluster Writes ["AccountId", "RegionName", "ClusterId"] => clusters::remove;
     Ec2 DescribeRegions Reads ["RegionName[]", "Filter[]", "AllRegions", "DryRun"] => regions::describe;
     Tagging GetResources Reads ["PaginationToken", "TagFilters[]", "ResourcesPerPage", "TagsPerPage", "ResourceTypeFilters[]", "IncludeComplianceDetails", "ExcludeCompliantResources", "ResourceARNList[]"] => tagged_keys::list;

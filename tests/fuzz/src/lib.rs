@@ -8,6 +8,7 @@ mod external_stores;
 mod firmware;
 mod forms;
 mod parsers;
+mod pkcs11;
 mod policies;
 mod sigv4;
 
@@ -31,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     Target("sigv4", sigv4::requests),
     Target("external_stores", external_stores::requests),
     Target("external_proxies", external_stores::responses),
+    Target("token_requests", pkcs11::requests),
+    Target("token_answers", pkcs11::answers),
     Target("device_line", device::line),
     Target("device_requests", device::requests),
 ];

@@ -14,7 +14,7 @@ use hsm_tests::http::{Answer, call};
 use hsm_tests::patience::until;
 use hsm_tests::programs::skip;
 use hsm_tests::tls::make_certificate;
-use kms_pkcs11::Modules;
+use kms_pkcs11::{Modules, Place, Shares};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -53,7 +53,8 @@ impl Tokens {
         tokens
     }
 
-    fn make(&self, label: &str, pin: &str) {
+    /// Makes a token.
+    pub(crate) fn make(&self, label: &str, pin: &str) {
         let pins = ["--so-pin", OFFICER, "--pin", pin];
         let before = self.directories();
         self.util(&[&["--init-token", "--free", "--label", label][..], &pins].concat());
@@ -91,16 +92,38 @@ impl Tokens {
         fs::rename(self.path(&format!("{label}.lost")), self.home(label)).expect("it was lost");
     }
 
-    /// Puts another token of the same label in its place, whose user has another PIN.
-    pub(crate) fn replace(&self, label: &str, pin: &str) {
+    /// Gives the user of a token another PIN. Its serial number stays, and its keys are gone until it is restored.
+    pub(crate) fn reset(&self, label: &str, pin: &str) {
+        let (home, lost) = (self.home(label), self.path(&format!("{label}.lost")));
+        fs::create_dir(&lost).expect("a directory");
+        for entry in fs::read_dir(home).expect("it is there").flatten() {
+            fs::copy(entry.path(), lost.join(entry.file_name())).expect("copied");
+        }
+        let pins = ["--so-pin", OFFICER, "--pin", pin];
+        self.util(&[&["--init-token", "--token", label, "--label", label][..], &pins].concat());
+    }
+
+    /// Deletes a token, and puts another one of the same label and PIN in its place, with another serial number. The
+    /// former one can be restored.
+    pub(crate) fn replace(&self, label: &str) {
         self.lose(label);
-        self.make(label, pin);
+        self.make(label, PASSWORD);
     }
 
     /// Takes that away, and brings the former one back.
     pub(crate) fn restore(&self, label: &str) {
         fs::remove_dir_all(self.home(label)).expect("it was there");
         self.find(label);
+    }
+
+    /// Gives a token another serial number, as a backup has that was restored into another device.
+    pub(crate) fn renumber(&self, label: &str, serial: &str) {
+        let path = self.home(label).join("token.object");
+        let mut object = fs::read(&path).expect("it is there");
+        let places = object.windows(serial.len()).position(|it| it == serial.as_bytes());
+        let place = places.expect("it has the serial number");
+        object[place] = if object[place] == b'0' { b'1' } else { b'0' };
+        fs::write(&path, object).expect("written");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -122,6 +145,7 @@ impl Tokens {
             allowed: vec![MODULE.into()],
             environment: vec![("SOFTHSM2_CONF".into(), self.path("softhsm2.conf").into())],
             limit,
+            processes: Shares::new(64),
         }
     }
 }
@@ -152,11 +176,20 @@ impl Rig {
         ctl::run(&[&["cluster"][..], arguments, &place].concat())
     }
 
-    /// Removes a cluster.
-    pub(crate) fn remove(&self, id: &str) {
+    /// Runs it: its exit code, and what it says.
+    pub(crate) fn said(&self, arguments: &[&str]) -> (i32, String) {
         let data = self.daemon.data().to_str().expect("UTF-8");
         let place = ["--data", data, "--url", self.daemon.url()];
-        let (code, said) = ctl::text(&[&["cluster", "remove", id][..], &place].concat());
+        let mut command = Command::new(environment::kmsctl());
+        let output = command.arg("cluster").args(arguments).args(place).output();
+        let output = output.expect("kmsctl runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Removes a cluster.
+    pub(crate) fn remove(&self, id: &str) {
+        let (code, said) = self.said(&["remove", id]);
         assert_eq!(code, 0, "{said}");
     }
 
@@ -204,8 +237,13 @@ impl Rig {
 
     /// Makes a custom key store on tokens, and returns its id.
     pub(crate) fn store(&self, labels: &[&str]) -> String {
+        self.named_store("own", labels)
+    }
+
+    /// The same with another name.
+    pub(crate) fn named_store(&self, name: &str, labels: &[&str]) -> String {
         let cluster = self.register(labels);
-        let made = self.ok("CreateCustomKeyStore", &self.to_create("own", &cluster));
+        let made = self.ok("CreateCustomKeyStore", &self.to_create(name, &cluster));
         text(&made["CustomKeyStoreId"])
     }
 
@@ -263,6 +301,12 @@ impl Rig {
         }
         workers.len()
     }
+}
+
+/// Where a token is.
+pub(crate) fn place(module: &str, label: &str, serial: Option<&str>) -> Place {
+    let (module, label, serial) = (module.into(), label.to_owned(), serial.map(str::to_owned));
+    Place { module, label, serial, owner: "test".to_owned() }
 }
 
 pub(crate) fn text(value: &Value) -> String {

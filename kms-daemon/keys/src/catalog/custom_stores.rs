@@ -81,6 +81,27 @@ impl Catalog {
         Ok(!self.store.range(range).await?.value.entries.is_empty())
     }
 
+    /// Up to `limit` ids of external keys of a custom key store, in order, after one of them.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn external_keys_in(
+        &self,
+        scope: &Scope,
+        store: &str,
+        (after, limit): (Option<&str>, usize),
+    ) -> Result<Vec<String>, CatalogError> {
+        let prefix = layout::external_keys(scope, store);
+        let after = after.map(|id| [prefix.as_slice(), id.as_bytes()].concat());
+        let range = Range { prefix: prefix.clone(), after, limit };
+        let page = self.store.range(range).await?.value;
+        let id = |key: &[u8]| {
+            let id = key.strip_prefix(prefix.as_slice()).unwrap_or_default();
+            String::from_utf8_lossy(id).into_owned()
+        };
+        Ok(page.entries.iter().map(|entry| id(&entry.key)).collect())
+    }
+
     /// Adds a new key with its external key, unless the stores of its scope have changed since `stores` was
     /// read, or another key has its external key. Durable when it returns.
     ///

@@ -1,6 +1,8 @@
 //! Clusters: PKCS#11 tokens that the operator of the daemon has registered for an account in a Region, and stores
 //! on them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::own::Sealed;
@@ -29,6 +31,9 @@ pub struct Cluster {
     pub single: bool,
     /// When it was registered.
     pub created: Timestamp,
+    /// The serial numbers of its tokens, by label. One that is missing is not known yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub serials: BTreeMap<String, String>,
 }
 
 /// What a custom key store on a cluster has.
@@ -44,6 +49,24 @@ pub struct CloudHsm {
 }
 
 impl Cluster {
+    /// The serial number that a token has to have, once it is known.
+    #[must_use]
+    pub fn serial(&self, token: &str) -> Option<&str> {
+        self.serials.get(token).map(String::as_str)
+    }
+
+    /// Keeps the serial numbers of those of its tokens whose numbers were not known; whether there are any.
+    pub fn learn(&mut self, serials: &[(String, String)]) -> bool {
+        let mut learnt = false;
+        for (token, serial) in serials {
+            if self.tokens.contains(token) && !self.serials.contains_key(token) {
+                self.serials.insert(token.clone(), serial.clone());
+                learnt = true;
+            }
+        }
+        learnt
+    }
+
     /// How many tokens have to be there to make a store or a key.
     #[must_use]
     pub const fn needed(&self) -> usize {
@@ -62,6 +85,25 @@ pub fn is_cluster_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_serial_number_that_is_known_is_not_replaced_by_learning() {
+        let mut cluster = Cluster {
+            id: "cluster-abcdefghijk".to_owned(),
+            module: "/a.so".to_owned(),
+            tokens: vec!["a".to_owned(), "b".to_owned()],
+            trust_anchor: String::new(),
+            single: false,
+            created: Timestamp::from_millis(1),
+            serials: BTreeMap::new(),
+        };
+        let seen = |token: &str, serial: &str| (token.to_owned(), serial.to_owned());
+        assert!(cluster.learn(&[seen("a", "1"), seen("c", "3")]));
+        assert!(!cluster.learn(&[seen("a", "2")]));
+        assert!(cluster.learn(&[seen("a", "2"), seen("b", "2")]));
+        assert_eq!((cluster.serial("a"), cluster.serial("b")), (Some("1"), Some("2")));
+        assert_eq!(cluster.serial("c"), None);
+    }
 
     #[test]
     fn ids_have_the_form_of_cloudhsm() {

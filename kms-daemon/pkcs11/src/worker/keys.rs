@@ -11,6 +11,7 @@ use cryptoki::types::Ulong;
 use super::open::Opened;
 use crate::Fault;
 use crate::message::{Answer, MAX_DATA, MAX_RANDOM, Reply, Request};
+use crate::reply::EXPONENT;
 
 /// Length of a key, in bytes.
 const KEY: u64 = 32;
@@ -20,8 +21,6 @@ const TAG: usize = 16;
 const TAG_BITS: u64 = 128;
 /// Length of the modulus that keys are moved under, in bits: 128 bits of security (SP 800-57 part 1, table 2).
 const MODULUS: u64 = 3072;
-/// The public exponent.
-const EXPONENT: [u8; 3] = [1, 0, 1];
 /// Most handles that are remembered.
 const MAX_FOUND: usize = 4096;
 

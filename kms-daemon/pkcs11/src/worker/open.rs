@@ -12,7 +12,7 @@ use crate::Fault;
 use crate::message::{Answer, Pin, Presence, Reply, Request};
 
 /// A token.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     module: Pkcs11,
     slot: Slot,
     session: Option<Session>,
@@ -23,21 +23,28 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Loads a module and finds its token.
-    pub(super) fn new(path: &str, label: &str) -> Result<(Self, Reply), Fault> {
+    /// Loads a module and finds its token. If several have the label, it is the one of that serial number.
+    pub(super) fn new(
+        path: &str,
+        label: &str,
+        serial: Option<&str>,
+    ) -> Result<(Self, Reply), Fault> {
         let module = Pkcs11::new(path)?;
         let started = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
         started.map_err(|_| Fault::Module)?;
         let mut slots = Vec::new();
         for slot in module.get_slots_with_initialized_token()? {
             // What one slot says does not count against another.
-            if module.get_token_info(slot).is_ok_and(|info| info.label().trim_end() == label) {
-                slots.push(slot);
+            let Ok(info) = module.get_token_info(slot) else { continue };
+            if info.label().trim_end() == label {
+                slots.push((slot, presence(&info).serial));
             }
         }
-        let slot = match slots[..] {
-            [slot] => slot,
-            [] => return Err(Fault::NoToken),
+        let named = slots.iter().filter(|(_, found)| serial == Some(found.as_str()));
+        let slot = match (&slots[..], &named.collect::<Vec<_>>()[..]) {
+            // The daemon sees whether it is the right one.
+            ([(slot, _)], _) | (_, [(slot, _)]) => *slot,
+            ([], _) => return Err(Fault::NoToken),
             _ => return Err(Fault::Ambiguous),
         };
         let opened = Self { module, slot, session: None, found: HashMap::new(), transport: None };

@@ -43,7 +43,7 @@ pub(super) async fn disconnect(
         let connection = Connection::new(ConnectionState::Disconnected, call.service.now());
         let changed = stores.with(CustomKeyStore { connection, ..store.clone() });
         if replace(call, &stores, &changed).await? {
-            forget(call, &store);
+            forget(call, &stores, &store);
             return Ok(Answer::empty());
         }
     }
@@ -69,7 +69,7 @@ pub(super) async fn delete(
         let mut changed = stores.value.clone();
         changed.stores.retain(|other| other.id != id);
         if replace(call, &stores, &changed).await? {
-            forget(call, &store);
+            forget(call, &stores, &store);
             return Ok(Answer::empty());
         }
     }
@@ -99,7 +99,7 @@ async fn replace(
 }
 
 /// Closes what is open for a store, and erases its secret from memory.
-fn forget(call: &Call<'_>, store: &CustomKeyStore) {
+fn forget(call: &Call<'_>, stores: &CustomKeyStores, store: &CustomKeyStore) {
     match &store.backend {
         Backend::Xks(proxy) => {
             if let Ok((proxies, iam)) = call.proxies() {
@@ -109,7 +109,7 @@ fn forget(call: &Call<'_>, store: &CustomKeyStore) {
         }
         Backend::CloudHsm(login) => {
             if let Ok((clusters, iam)) = call.clusters() {
-                clusters.forget(&store.id);
+                clusters.disconnected(&store.id, stores.cluster(&login.cluster));
                 iam.forget_password(&store.id, login);
             }
         }

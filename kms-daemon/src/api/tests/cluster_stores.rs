@@ -1,5 +1,6 @@
 //! Keys in tokens, with SoftHSM2 where the machine has it: what ends with a KMS key, and what a store does not become.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +25,7 @@ use kms_installation::tls;
 use kms_keys::KeyRecord;
 use kms_keys::catalog::Update;
 use kms_keys::custom_store::Cluster;
-use kms_pkcs11::{Fault, Modules, Place, Token};
+use kms_pkcs11::{Fault, Modules, Place, Shares, Token};
 use kms_store::{MemoryStore, Store};
 
 /// Where Debian and Ubuntu put SoftHSM2.
@@ -71,6 +72,7 @@ fn modules(dir: &Path) -> Option<Modules> {
         allowed: vec![MODULE.into()],
         environment: vec![("SOFTHSM2_CONF".into(), config.into())],
         limit: Duration::from_secs(20),
+        processes: Shares::new(64),
     })
 }
 
@@ -106,6 +108,7 @@ async fn rig(dir: &TempDir, modules: &Modules) -> (Rig, Arc<Iam>, String) {
             trust_anchor: anchor.clone(),
             single: false,
             created: Timestamp::from_millis(1),
+            serials: BTreeMap::new(),
         });
     }
     let replaced = rig.service.catalog().replace_custom_key_stores(&stores, &changed).await;
@@ -176,7 +179,12 @@ async fn the_key_in_tokens_ends_with_the_kms_key() {
     let external = rig.record(&id).await.unwrap().external.clone().unwrap();
     let key: [u8; 16] = hex::decode(&external.id).unwrap();
     let token = |label: &str| {
-        let place = Place { module: MODULE.into(), label: label.to_owned() };
+        let place = Place {
+            module: MODULE.into(),
+            label: label.to_owned(),
+            serial: None,
+            owner: "test".to_owned(),
+        };
         Token::new(&modules, place, PIN.to_owned().into())
     };
     let tokens = [token("ada"), token("bea")];

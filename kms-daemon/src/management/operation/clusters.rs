@@ -1,7 +1,7 @@
 //! Clusters of PKCS#11 tokens, registered by the root of the first account for an account in a Region: whoever runs
 //! the service decides which library is run in it, and whose login attempts are spent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -9,13 +9,14 @@ use serde_json::json;
 
 use super::call::{Call, contended, in_use, missing, tries};
 use super::domains::region;
+use crate::cluster::{Looked, NotAccepted, Target};
 use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_base::error::KmsError;
 use kms_base::identifier::Scope;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
-use kms_keys::custom_store::{Cluster, CustomKeyStores, MAX_CLUSTERS, MAX_TOKENS};
+use kms_keys::custom_store::{Cluster, CustomKeyStore, CustomKeyStores, MAX_CLUSTERS, MAX_TOKENS};
 use kms_query::{Code, IamError};
 
 /// Longest label of a token, in bytes (PKCS #11 2.40, 3.2).
@@ -31,7 +32,13 @@ const CLUSTER: &str = "cluster";
 
 pub(super) async fn register(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
     let scope = scope(call).await?;
-    let cluster = read(call)?;
+    let mut cluster = read(call)?;
+    // Which tokens they are. Of those that are not there it is learnt when they are logged in to first.
+    if let Some(clusters) = call.keys.clusters() {
+        let looked = clusters.look(&cluster).await.unwrap_or_default();
+        let serial = |it: Looked| Some((it.label, it.found.ok()?.serial));
+        cluster.learn(&looked.into_iter().filter_map(serial).collect::<Vec<_>>());
+    }
     for _ in tries() {
         let stores = stores(call, &scope).await?;
         if stores.clusters.len() >= MAX_CLUSTERS {
@@ -70,7 +77,114 @@ pub(super) async fn find(call: &mut Call<'_>) -> Result<Option<Node>, IamError> 
     let id = call.form.required("ClusterId")?;
     let stores = stores(call, &scope).await?;
     let cluster = stores.cluster(id).ok_or_else(|| no_cluster(id))?;
-    Ok(Some(Node::Members(vec![("Cluster", describe(&stores, cluster))])))
+    let mut shown = describe(&stores, cluster);
+    if let Some(clusters) = call.keys.clusters()
+        && let Ok(looked) = clusters.look(cluster).await
+        && let Node::Members(members) = &mut shown
+    {
+        let states = looked.iter().map(|token| state(cluster, token)).collect();
+        members.push(("TokenStates", Node::List(states)));
+    }
+    Ok(Some(Node::Members(vec![("Cluster", shown)])))
+}
+
+/// A token as it is now, beside the one that it has to be.
+fn state(cluster: &Cluster, looked: &Looked) -> Node {
+    let serial = cluster.serial(&looked.label);
+    let found = looked.found.as_ref().ok().map(|token| token.serial.as_str());
+    let state = match (serial, &looked.found) {
+        (Some(serial), Ok(token)) if *serial != token.serial => "REPLACED",
+        (None, Ok(_)) => "NEW",
+        (_, Ok(_)) => "PRESENT",
+        (_, Err(_)) => "ABSENT",
+    };
+    let error = looked.found.as_ref().err().map(|fault| Node::from(fault.name()));
+    Node::members(vec![
+        ("Token", Some(Node::from(looked.label.as_str()))),
+        ("State", Some(Node::from(state))),
+        ("SerialNumber", serial.map(Node::from)),
+        ("FoundSerialNumber", found.filter(|found| serial != Some(*found)).map(Node::from)),
+        ("Error", error),
+    ])
+}
+
+/// Accepts a token that has taken the place of another one. It has to have all keys of the store that is on the
+/// cluster, unless the operator says that the other tokens are enough for those: they do not leave them any more.
+pub(super) async fn accept(call: &mut Call<'_>) -> Result<Option<Node>, IamError> {
+    let scope = scope(call).await?;
+    let (id, label) = (call.form.required("ClusterId")?, call.form.required("Token")?);
+    let serial = call.form.required("SerialNumber")?;
+    let without_keys = call.form.optional("WithoutKeys") == Some("true");
+    for _ in tries() {
+        let stores = stores(call, &scope).await?;
+        let mut changed = stores.value.clone();
+        let cluster = changed.clusters.iter_mut().find(|cluster| cluster.id == id);
+        let cluster = cluster.ok_or_else(|| no_cluster(id))?;
+        let clusters = call.keys.clusters().ok_or_else(no_module)?;
+        let looked = clusters.look(cluster).await.map_err(KmsError::from)?;
+        let Some(looked) = looked.into_iter().find(|it| it.label == label) else {
+            return Err(IamError::invalid("Token is not one of the cluster."));
+        };
+        match looked.found {
+            Ok(token) if token.serial == serial => {}
+            Ok(_) => {
+                let text = "The token that is there has another serial number than SerialNumber; GetCluster has it.";
+                return Err(IamError::invalid(text));
+            }
+            Err(fault) => {
+                let text = format!("The token cannot be looked at: {fault}. Connect it first.");
+                return Err(IamError::invalid(text));
+            }
+        }
+        cluster.serials.insert(label.to_owned(), serial.to_owned());
+        let cluster = cluster.clone();
+        if let (false, Some(store)) = (without_keys, stores.on_cluster(id)) {
+            check_keys(call, &scope, (store, cluster), label).await?;
+        }
+        if replace(call, &stores, &changed).await? {
+            call.element("token", json!({ "label": label, "serialNumber": serial }));
+            return Ok(None);
+        }
+    }
+    Err(contended())
+}
+
+/// Checks that a token has the keys of the store on its cluster.
+async fn check_keys(
+    call: &mut Call<'_>,
+    scope: &Scope,
+    (store, cluster): (&CustomKeyStore, Cluster),
+    label: &str,
+) -> Result<(), IamError> {
+    let (catalog, keys) = (call.keys.catalog(), call.keys.clusters());
+    let (Some(clusters), Some(login)) = (keys, store.cloud_hsm()) else { return Ok(()) };
+    let first = catalog.external_keys_in(scope, &store.id, (None, 1)).await;
+    if first.map_err(KmsError::from)?.is_empty() {
+        return Ok(());
+    }
+    let secret = call.iam.open_password(&store.id, login, call.trace()).await?;
+    let target = Target { store: store.id.clone(), cluster, login: login.clone(), secret };
+    let checked = clusters.check_keys((&**catalog, scope), &target, label).await;
+    checked.map_err(|refusal| match refusal {
+        NotAccepted::Key(key, fault) => IamError::invalid(format!(
+            "The token does not have all keys of {}: {fault} (CKA_ID {key}). They cannot be copied any more: \
+             restore the backup of the former token into this one, or accept it without them \
+             (--without-keys). Then they are in the other tokens only.",
+            store.id
+        )),
+        NotAccepted::Failure(failure) => IamError::invalid(format!(
+            "Whether the token has the keys of {} cannot be seen: {failure}. Its user PIN has to be the password \
+             of the store.",
+            store.id
+        )),
+        NotAccepted::Catalog(error) => KmsError::from(error).into(),
+    })
+}
+
+fn no_module() -> IamError {
+    IamError::invalid(
+        "kmsd runs no modules. Whoever starts kmsd names modules with --pkcs11-module.",
+    )
 }
 
 /// A cluster that a custom key store is on cannot be removed.
@@ -79,15 +193,16 @@ pub(super) async fn remove(call: &mut Call<'_>) -> Result<Option<Node>, IamError
     let id = call.form.required("ClusterId")?;
     for _ in tries() {
         let stores = stores(call, &scope).await?;
-        if stores.cluster(id).is_none() {
-            return Err(no_cluster(id));
-        }
+        let cluster = stores.cluster(id).cloned().ok_or_else(|| no_cluster(id))?;
         if stores.on_cluster(id).is_some() {
             return Err(in_use("delete the custom key store that is on the cluster"));
         }
         let mut changed = stores.value.clone();
         changed.clusters.retain(|cluster| cluster.id != id);
         if replace(call, &stores, &changed).await? {
+            if let Some(clusters) = call.keys.clusters() {
+                clusters.removed(&cluster);
+            }
             return Ok(None);
         }
     }
@@ -154,6 +269,7 @@ fn read(call: &Call<'_>) -> Result<Cluster, IamError> {
         trust_anchor: anchor.to_owned(),
         single,
         created: call.now(),
+        serials: BTreeMap::new(),
     })
 }
 

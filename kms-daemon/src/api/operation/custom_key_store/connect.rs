@@ -60,6 +60,13 @@ pub(in crate::api::operation) async fn connect(
                 Ok(()) => Connection::new(ConnectionState::Connected, now),
                 Err(error) => Connection::failed(error, now),
             };
+            if let Other::Cluster(clusters, target) = &other
+                && let Err(error) = clusters
+                    .learn(&catalog, &scope, (id.as_str(), target.cluster.id.as_str()))
+                    .await
+            {
+                tracing::error!(store = id, %error, "cannot store the serial numbers of tokens");
+            }
             if let Err(error) = settle(&catalog, &scope, &id, (connecting, connection)).await {
                 tracing::error!(store = id, %error, "cannot store the state of a custom key store");
             }
