@@ -1,21 +1,27 @@
-//! Identifiers and digests as text. For what is public: the digits come from a table.
+//! Identifiers and digests as text, for what is public.
 
 use core::{fmt, str};
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 /// Writes two lower-case digits for each byte, up to 32 bytes at a time: a daemon writes many identifiers for each
-/// request, and to format each byte by itself took six hundredths of that request.
+/// request, and to format each byte by itself took six hundredths of that request's instructions.
 pub(crate) fn write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for part in bytes.chunks(32) {
         let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(part) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 0xf)];
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for ([high, low], byte) in pairs.iter_mut().zip(part) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
         }
-        f.write_str(str::from_utf8(&text[..2 * part.len()]).map_err(|_| fmt::Error)?)?;
+        let written = text.get(..part.len().saturating_mul(2)).unwrap_or_default();
+        f.write_str(str::from_utf8(written).map_err(|_| fmt::Error)?)?;
     }
     Ok(())
+}
+
+const fn digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0' | value,
+        _ => (b'a' - 10).wrapping_add(value),
+    }
 }
 
 #[cfg(test)]

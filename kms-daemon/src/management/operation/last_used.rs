@@ -100,7 +100,7 @@ pub(super) async fn services(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
         .management
         .jobs
         .find(id, call.account())
-        .ok_or_else(|| missing("job", &bounded(id, 256)))?;
+        .ok_or_else(|| missing("job", bounded(id, 256)))?;
     let Subject { identities, .. } = subject(call, &job.arn).await?;
     let mut uses = Vec::new();
     for (id, arn) in &identities {

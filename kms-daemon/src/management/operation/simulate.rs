@@ -40,13 +40,13 @@ pub(super) async fn principal(call: &mut Call<'_>) -> Result<Option<Node>, IamEr
     let arn = form.required("PolicySourceArn")?;
     call.authorize(Some(arn))?;
     let start = format!("arn:aws:iam::{}:", call.account());
-    let resource = arn.strip_prefix(&start).ok_or_else(|| missing("entity", &bounded(arn, 256)))?;
+    let resource = arn.strip_prefix(&start).ok_or_else(|| missing("entity", bounded(arn, 256)))?;
     let mut subject = match resource.split_once('/') {
         Some(("group", path)) => {
             let name = path.rsplit('/').next().unwrap_or_default();
             let group = call.directory().group(call.account(), name).await?;
             let group = group.filter(|group| group.arn() == arn);
-            let group = group.ok_or_else(|| missing("group", &bounded(name, 256)))?;
+            let group = group.ok_or_else(|| missing("group", bounded(name, 256)))?;
             let documents = call.iam.documents_of_group(&group).await?;
             Subject { caller: None, tags: Tags::new(), documents, boundary: None }
         }
