@@ -20,6 +20,8 @@ use rig::{MODULE, PASSWORD, Rig, Tokens, is_there, place, text, to_decrypt, to_e
 
 #[path = "cloudhsm/crowd.rs"]
 mod crowd;
+#[path = "cloudhsm/kryoptic.rs"]
+mod kryoptic;
 #[path = "cloudhsm/metrics.rs"]
 mod metrics;
 #[path = "cloudhsm/replaced.rs"]

@@ -150,10 +150,11 @@ impl Tokens {
     }
 }
 
-/// A daemon that may run SoftHSM2.
+/// A daemon that may run a module: SoftHSM2, unless a test says another one.
 pub(crate) struct Rig {
     pub(crate) tokens: Tokens,
     pub(crate) daemon: Daemon,
+    pub(crate) module: String,
 }
 
 impl Rig {
@@ -166,7 +167,7 @@ impl Rig {
         let arguments: Vec<_> = arguments.iter().map(|it| (*it).to_owned()).collect();
         daemon.replace_arguments(&arguments);
         daemon.restart();
-        Self { tokens, daemon }
+        Self { tokens, daemon, module: MODULE.to_owned() }
     }
 
     /// Runs `kmsctl cluster`: its exit code and document.
@@ -202,7 +203,7 @@ impl Rig {
     /// Registers tokens as a cluster, and returns its id.
     pub(crate) fn register(&self, labels: &[&str]) -> String {
         let anchor = self.tokens.text("anchor.pem");
-        let mut arguments = vec!["add", "--module", MODULE, "--trust-anchor", &anchor];
+        let mut arguments = vec!["add", "--module", &self.module, "--trust-anchor", &anchor];
         for label in labels {
             arguments.extend(["--token", label]);
         }
