@@ -46,6 +46,8 @@ struct Rig {
     /// `STRONGROOM_PACKAGE` and `STRONGROOM_PACKAGE_NEXT`: Debian packages of these programs, of which
     /// the second is newer; none where there is no dpkg.
     packages: Vec<PathBuf>,
+    /// `STRONGROOM_KRYOPTIC`: the PKCS#11 module of Kryoptic, where it can be built.
+    kryoptic: Option<PathBuf>,
     /// `STRONGROOM_NIGHTLY`: tests that take long run too.
     nightly: bool,
 }
@@ -55,13 +57,13 @@ impl Rig {
         emulated()?.iter().try_for_each(emulator::prepare)?;
         let boards = tested()?;
         browser::prepare();
-        tokens::prepare();
+        let kryoptic = tokens::prepare();
         etcd()?;
         let python = python::prepare()?;
         let (programs, images) = daemon::build(boards, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
         let packages = packages(&programs)?;
-        Ok(Self { firmware, python, programs, packages, nightly })
+        Ok(Self { firmware, python, programs, packages, kryoptic, nightly })
     }
 
     /// Runs the tests that `selection` names to cargo; `rest` goes to the test program.
@@ -76,6 +78,8 @@ impl Rig {
         let programs = programs.map(|(name, path)| (format!("STRONGROOM_{name}"), path.clone()));
         let names = ["STRONGROOM_PACKAGE", "STRONGROOM_PACKAGE_NEXT"].map(str::to_owned);
         let packages = names.into_iter().zip(self.packages.iter().cloned());
+        let kryoptic = self.kryoptic.iter().cloned();
+        let packages = packages.chain(kryoptic.map(|it| ("STRONGROOM_KRYOPTIC".to_owned(), it)));
         let nightly = self.nightly.then(|| ("STRONGROOM_NIGHTLY".to_owned(), "1".into()));
         self.firmware.iter().cloned().chain(programs).chain(packages).chain(nightly).collect()
     }

@@ -1,6 +1,5 @@
-//! Tokens of another kind: those of Kryoptic, which count wrong PINs and lock them. `STRONGROOM_KRYOPTIC` names its
-//! module: `cargo build` of the crate `kryoptic` with the features `minimal` and `kryoptic-lib/openssl-sys`. It is
-//! initialized with `pkcs11-tool` of OpenSC.
+//! Tokens of another kind: those of Kryoptic, which count wrong PINs and lock them. `cargo xtask test` builds the module
+//! from `tests/kryoptic`; `STRONGROOM_KRYOPTIC` names it. Tokens are initialized with `pkcs11-tool` of OpenSC.
 
 use std::env;
 use std::fs;
