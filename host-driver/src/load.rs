@@ -114,8 +114,8 @@ impl Meter {
     }
 
     /// How much less another device would have to take, in microseconds, to be better. Cheap calls stay together,
-    /// one behind the other, as long as that is no wait to speak of: a thread that is awake already takes the
-    /// next one without being woken.
+    /// one behind the other, as long as they do not wait long: a thread that is awake already takes the next one
+    /// without being woken.
     pub(crate) fn slack(&self, class: Class) -> u64 {
         match self.is_cheap(class) {
             true => SHORT,
