@@ -157,7 +157,8 @@ pub(crate) struct Row {
 /// If the ceiling does not start.
 pub(crate) fn measure(
     hsm: &str,
-    (is_chosen, connections): (&dyn Fn(&str) -> bool, &[usize]),
+    is_chosen: impl Fn(&str) -> bool,
+    connections: &[usize],
     time: Duration,
 ) -> io::Result<Vec<Row>> {
     // Key pairs that are made in advance would be measured too.

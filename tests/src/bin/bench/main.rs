@@ -178,7 +178,7 @@ fn against_ceiling(options: &Options) -> std::io::Result<()> {
         options.operations.as_ref().is_none_or(|chosen| chosen.iter().any(|name| name == row))
     };
     let time = Duration::from_secs(options.seconds);
-    let rows = ceiling::measure(&options.hsm, (&chosen, &options.connections), time)?;
+    let rows = ceiling::measure(&options.hsm, chosen, &options.connections, time)?;
     if let Some(history) = &options.record {
         ceiling::record(&rows, history)?;
     }
