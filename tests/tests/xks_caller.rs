@@ -23,6 +23,8 @@ use rig::{
 mod errors;
 #[path = "xks_caller/many.rs"]
 mod many;
+#[path = "xks_caller/owner.rs"]
+mod owner;
 #[path = "xks_caller/rig.rs"]
 mod rig;
 #[path = "xks_caller/services.rs"]

@@ -27,6 +27,7 @@ mod hsm;
 mod iam;
 mod interrupt;
 mod key;
+mod key_store;
 mod link;
 mod losses;
 mod management;
@@ -107,6 +108,8 @@ enum Command {
     Usage(usage::Arguments),
     /// External key stores: keys that another KMS, such as AWS KMS, uses over the external key store proxy API.
     Xks(xks::Arguments),
+    /// Custom key stores: list, connect and disconnect them.
+    KeyStore(key_store::Arguments),
     /// Clusters of PKCS#11 tokens, which custom key stores of type AWS_CLOUDHSM are on.
     Cluster(cluster::Arguments),
     /// Shell completions and manual pages of kmsctl and kmsd.
@@ -212,6 +215,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Link(command) => link::run(command, &mut output),
         Command::Usage(arguments) => usage::run(&arguments, &mut output),
         Command::Xks(arguments) => xks::run(&arguments, &mut output),
+        Command::KeyStore(arguments) => key_store::run(&arguments, &mut output),
         Command::Cluster(arguments) => cluster::run(&arguments, &mut output),
         Command::Generate(command) => generate::run(&command, &mut output),
     };

@@ -1,4 +1,4 @@
-//! Requests to the IAM API of a running daemon, signed with an access key of an account.
+//! Requests to the APIs of a running daemon, signed with an access key of an account.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::aws::{AccessKey, Service, key_of_file};
-use super::daemon::{self, Daemon};
+use super::daemon::{self, Answer, Daemon};
 use super::{Failure, Output};
 use kms_sigv4::TOKEN;
 use kms_sigv4::client::Signer;
@@ -75,19 +75,60 @@ impl Account {
                 body.push_str(&format!("&{name}={}", encoded(value)));
             }
         }
-        let daemon = self.daemon.find(api.at)?;
+        let scope = Scope { region: "us-east-1", service: api.service, at: api.at };
+        let headers =
+            [(CONTENT_TYPE, "application/x-www-form-urlencoded"), (ACCEPT, "application/json")];
+        let sent = self.send(scope, headers, body)?;
+        let mut value = sent.daemon.json(&sent.answer)?;
+        if sent.answer.status.is_success() {
+            return Ok(value[format!("{operation}Response")][format!("{operation}Result")].take());
+        }
+        let error = &value["ErrorResponse"]["Error"];
+        let text = |member: &str| error[member].as_str().unwrap_or("unknown").to_owned();
+        Err(sent.failure(operation, &text("Code"), &text("Message")))
+    }
+
+    /// Calls an operation of KMS; its result, null if it has none.
+    pub(super) fn kms(
+        &self,
+        region: &str,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, Failure> {
+        let scope = Scope { region, service: "kms", at: Service::Kms };
+        let target = format!("TrentService.{operation}");
+        let headers = [
+            (CONTENT_TYPE, "application/x-amz-json-1.1"),
+            (HeaderName::from_static("x-amz-target"), &*target),
+        ];
+        let sent = self.send(scope, headers, input.to_string())?;
+        if sent.answer.status.is_success() && sent.answer.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        let value = sent.daemon.json(&sent.answer)?;
+        if sent.answer.status.is_success() {
+            return Ok(value);
+        }
+        let text = |member: &str| value[member].as_str();
+        let message = text("message").or_else(|| text("Message")).unwrap_or("no more is known");
+        Err(sent.failure(operation, text("__type").unwrap_or("unknown"), message))
+    }
+
+    /// Signs and sends a request.
+    fn send(
+        &self,
+        Scope { region, service, at }: Scope<'_>,
+        with: [(HeaderName, &str); 2],
+        body: String,
+    ) -> Result<Sent, Failure> {
+        let daemon = self.daemon.find(at)?;
         let key = self.access_key(&daemon)?;
-        let signer = Signer {
-            access_key: &key.id,
-            secret: &key.secret,
-            region: "us-east-1",
-            service: api.service,
-        };
+        let signer = Signer { access_key: &key.id, secret: &key.secret, region, service };
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(daemon.host()?)?);
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        headers.insert(CONTENT_TYPE, form);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        for (name, value) in with {
+            headers.insert(name, HeaderValue::from_str(value)?);
+        }
         if let Some(token) = &key.token {
             let mut token = HeaderValue::from_str(token)?;
             token.set_sensitive(true);
@@ -96,23 +137,8 @@ impl Account {
         signer.sign(&mut headers, body.as_bytes(), SystemTime::now())?;
         let mut request = Request::post("/").body(Full::new(Bytes::from(body)))?;
         *request.headers_mut() = headers;
-
         let answer = daemon.ask(request, PATIENCE)?;
-        let mut value = daemon.json(&answer)?;
-        if answer.status.is_success() {
-            return Ok(value[format!("{operation}Response")][format!("{operation}Result")].take());
-        }
-        let error = &value["ErrorResponse"]["Error"];
-        let text = |member: &str| error[member].as_str().unwrap_or("unknown").to_owned();
-        let (code, message) = (text("Code"), text("Message"));
-        // Often it is another daemon that was meant.
-        let asked = match code.as_str() {
-            "InvalidClientTokenId" | "SignatureDoesNotMatch" => {
-                format!(" (access key {} at {daemon})", key.id)
-            }
-            _ => String::new(),
-        };
-        Err(Failure(format!("{operation}: {code}: {message}{asked}")))
+        Ok(Sent { daemon, access_key: key.id, answer })
     }
 
     /// The Region that the AWS CLI would use, if one is configured.
@@ -182,6 +208,36 @@ impl Account {
                  directory with --data DIR"
             ))
         })
+    }
+}
+
+/// What a request is signed for, and whose endpoint it is sent to.
+struct Scope<'a> {
+    region: &'a str,
+    service: &'a str,
+    at: Service,
+}
+
+/// A request that was answered.
+struct Sent {
+    daemon: Daemon,
+    access_key: String,
+    answer: Answer,
+}
+
+impl Sent {
+    /// What a person is told of a refusal.
+    fn failure(&self, operation: &str, code: &str, message: &str) -> Failure {
+        let Self { daemon, access_key, .. } = self;
+        // Often it is another daemon that was meant.
+        let asked = match code {
+            "InvalidClientTokenId"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+            | "InvalidSignatureException" => format!(" (access key {access_key} at {daemon})"),
+            _ => String::new(),
+        };
+        Failure(format!("{operation}: {code}: {message}{asked}"))
     }
 }
 
