@@ -226,7 +226,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// What a person is told of a refusal.
+    /// A refusal, in words for a person.
     fn failure(&self, operation: &str, code: &str, message: &str) -> Failure {
         let Self { daemon, access_key, .. } = self;
         // Often it is another daemon that was meant.
