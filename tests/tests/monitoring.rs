@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -258,7 +259,13 @@ fn full_page() -> (Daemon, String) {
     let place = tempfile::tempdir().expect("a directory");
     fs::create_dir(place.path().join("logs")).expect("a bucket");
     let path = place.path().to_str().expect("UTF-8");
-    let daemon = Daemon::start_with(&["soft"], &["--peer", &peer, "--trail-store", path]);
+    let (copies, passphrase) = (format!("{path}/copies"), format!("{path}/passphrase"));
+    fs::create_dir(&copies).expect("made");
+    fs::write(&passphrase, "a passphrase of some words\n").expect("written");
+    fs::set_permissions(&passphrase, PermissionsExt::from_mode(0o600)).expect("private");
+    let of_copies = ["--replica", &copies, "--replica-passphrase-file", &passphrase];
+    let arguments = [&["--peer", &peer, "--trail-store", path], &of_copies[..]].concat();
+    let daemon = Daemon::start_with(&["soft"], &arguments);
     trails::begin(&daemon, "logs");
     make_key(&daemon);
     assert_eq!(call(&daemon, "DescribeKey", &json!({ "KeyId": "alias/none" })).status, 400);

@@ -61,14 +61,14 @@ page! {
 }
 
 fn a_passphrase(_: &str) {
-    let machine = Machine::new(&["soft"], &[]);
+    let machine = Machine::new(&["soft:1"], &[]);
     let file = machine.path("/etc/strongroom/backup.passphrase");
     assert_eq!(fs::read(&file).expect("made").len(), 33);
     assert_eq!(fs::metadata(&file).expect("made").permissions().mode() & 0o777, 0o600);
 }
 
 fn an_anchor(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     anchored(&machine, heading);
     machine.seal();
     machine.run("sudo systemctl stop strongroom");
@@ -90,7 +90,7 @@ fn anchored(machine: &Machine, heading: &str) {
 const ANCHOR: &str = "Once: a trust anchor for the audit log";
 
 fn what_there_is(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     machine.seal();
     machine.status_with(|status| status["losses"][0]["keys"] == 1);
     machine.follow(heading);
@@ -106,7 +106,7 @@ fn what_there_is(heading: &str) {
 }
 
 fn a_backup(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     let (blob, process) = (machine.seal(), machine.process());
     machine.follow(heading);
     assert_eq!(machine.process(), process, "nothing was stopped");
@@ -125,7 +125,7 @@ fn a_backup(heading: &str) {
 }
 
 fn a_look_at_a_backup(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     anchored(&machine, ANCHOR);
     machine.seal();
     machine.follow("Back up");
@@ -133,7 +133,7 @@ fn a_look_at_a_backup(heading: &str) {
 }
 
 fn a_restore(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     anchored(&machine, ANCHOR);
     let before = machine.seal();
     machine.follow("Back up");
@@ -149,7 +149,7 @@ fn a_restore(heading: &str) {
 }
 
 fn an_upgrade(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     anchored(&machine, ANCHOR);
     let blob = machine.seal();
     machine.follow(heading);
@@ -157,10 +157,10 @@ fn an_upgrade(heading: &str) {
 }
 
 fn a_move(heading: &str) {
-    let old = Machine::running(&["soft"], &[]);
+    let old = Machine::running(&["soft:1"], &[]);
     let blob = old.seal();
     let moved = old.path("/backup/moving").display().to_string();
-    let new = Machine::new(&["soft"], &[]).named("FILE-ON-OLD", &moved);
+    let new = Machine::new(&["soft:1"], &[]).named("FILE-ON-OLD", &moved);
     fs::copy(
         old.path("/etc/strongroom/backup.passphrase"),
         new.path("/etc/strongroom/backup.passphrase"),
@@ -239,7 +239,7 @@ fn a_device_goes(heading: &str) {
 }
 
 fn all_goes(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     machine.seal();
     machine.follow("Back up");
     machine.follow(heading);
@@ -249,7 +249,7 @@ fn all_goes(heading: &str) {
 }
 
 fn a_new_beginning(heading: &str) {
-    let machine = Machine::running(&["soft"], &[]);
+    let machine = Machine::running(&["soft:1"], &[]);
     let blob = machine.seal();
     machine.run("sudo systemctl stop strongroom");
     fs::remove_file(machine.path("/var/lib/strongroom/hsm/us-east-1/soft-0.flash"))

@@ -22,7 +22,7 @@ async fn vouched_log(data: &Path) -> PathBuf {
     let config = DevicesConfig {
         data: data.to_owned(),
         region: "us-east-1".to_owned(),
-        hsms: vec!["soft".to_owned()],
+        hsms: vec!["soft:1".to_owned()],
         firmware: None,
         link: None,
         roots: None,
