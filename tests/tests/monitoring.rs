@@ -262,7 +262,9 @@ fn full_page() -> (Daemon, String) {
     let (copies, passphrase) = (format!("{path}/copies"), format!("{path}/passphrase"));
     fs::create_dir(&copies).expect("made");
     fs::write(&passphrase, "a passphrase of some words\n").expect("written");
-    fs::set_permissions(&passphrase, PermissionsExt::from_mode(0o600)).expect("private");
+    for (path, mode) in [(&copies, 0o700), (&passphrase, 0o600)] {
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("private");
+    }
     let of_copies = ["--replica", &copies, "--replica-passphrase-file", &passphrase];
     let arguments = [&["--peer", &peer, "--trail-store", path], &of_copies[..]].concat();
     let daemon = Daemon::start_with(&["soft"], &arguments);
