@@ -48,6 +48,8 @@ pub mod pl011;
 pub mod plic;
 #[cfg(target_arch = "riscv32")]
 pub mod pmp;
+#[cfg(feature = "host")]
+pub mod program;
 #[cfg(any(test, target_os = "none"))]
 pub mod register;
 #[cfg(target_os = "none")]

@@ -31,6 +31,7 @@ use crate::quota::Quotas;
 use crate::regions::{Opener, Regions, Ruler};
 use crate::status::DaemonStatus;
 use crate::trail::{self, Trails};
+use hsm_firmware::chip::program;
 use kms_audit::{AuditLog, LogOptions, checkpoint};
 use kms_base::clock::{Clock, SystemClock};
 use kms_base::files;
@@ -60,6 +61,10 @@ use replica::Copies;
 const ADMIN_CONNECTIONS: usize = 64;
 /// How long threads that wait for a device may go on waiting at the end.
 const TO_STOP: Duration = Duration::from_secs(1);
+/// When what only a start needs has run, jobs included.
+const STARTED: Duration = Duration::from_secs(5);
+/// The time in which code that runs often has run: jobs have periods of up to a minute.
+const SELDOM: Duration = Duration::from_secs(60);
 /// The time between attempts to create the keys of the seed while there are no devices.
 const SEED: Duration = Duration::from_secs(1);
 
@@ -239,6 +244,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     );
     jobs.run(Arc::clone(&status).watch_store());
     jobs.run(keep_certificate(certificate, hangup));
+    jobs.run(give_back_code());
     if let Some(clients) = clients {
         jobs.run(clients.keep(hangup_of_clients));
     }
@@ -316,6 +322,18 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
         drop((store, audit, data));
     });
     stopped.await.map_err(|error| system("stop")(io::Error::other(error)))
+}
+
+/// Gives back the memory of code that runs seldom, first of what only the start has run.
+async fn give_back_code() {
+    let mut pause = STARTED;
+    loop {
+        tokio::time::sleep(pause).await;
+        if let Err(error) = program::give_back() {
+            return tracing::debug!(%error, "the memory of code cannot be given back");
+        }
+        pause = SELDOM;
+    }
 }
 
 /// What the daemon needs to serve requests.

@@ -2,6 +2,7 @@
 
 use crate::iam::limits::same_tag;
 use kms_base::identifier::Tags;
+use kms_base::text::bounded;
 use kms_query::{Code, IamError};
 use kms_query::{Form, member};
 
@@ -105,7 +106,7 @@ pub(super) fn number(
         IamError::invalid(format!(
             "1 validation error detected: Value '{}' at '{}' failed to satisfy constraint: Member \
              must {constraint}",
-            text.chars().take(32).collect::<String>(),
+            bounded(text, 32),
             member(parameter)
         ))
     };

@@ -1,6 +1,7 @@
 //! The operations of IAM, STS and the other services beside KMS: one row each in [`Operation`]'s table, one file for
 //! each subject.
 
+use kms_base::text::bounded;
 use kms_policy::Action;
 
 use super::{Management, Node};
@@ -340,8 +341,7 @@ impl Operation {
         let mut all = Self::ALL.iter().copied();
         let found = all.find(|row| Some(row.service()) == service && row.name() == action);
         found.ok_or_else(|| {
-            let bounded = |text: &str| text.chars().take(64).collect::<String>();
-            let (action, version) = (bounded(action), bounded(version));
+            let (action, version) = (bounded(action, 64), bounded(version, 64));
             let text = match service.map(Service::protocol) {
                 Some(Protocol::Json) => format!("There is no operation {action} here"),
                 _ => format!("Could not find operation {action} for version {version}"),

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use kms_base::text::bounded;
 use kms_policy::{
     Action, Caller, ConditionKey, Context, Decision, Denial, Effect, IdentityPolicy, KeyPolicy,
     KeyType, Name, Policies, PolicyType, Request, Resource, TrustPolicy, Value, pair,
@@ -84,7 +85,7 @@ impl Entries {
     /// [`Exception::Validation`] if `key` is not the name of a condition key, or was added before.
     pub(crate) fn add(&mut self, key: &str, values: Vec<String>) -> Result<(), KmsError> {
         let fault = |what: &str| {
-            let key: String = key.chars().take(256).collect();
+            let key = bounded(key, 256);
             KmsError::new(Exception::Validation, format!("ContextKeyName {key} {what}."))
         };
         let parsed = ConditionKey::parse(key).ok_or_else(|| fault("is not a condition key"))?;

@@ -12,6 +12,7 @@ use crate::management::Node;
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
+use kms_base::text::bounded;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
 use kms_query::{Code, IamError};
@@ -177,7 +178,7 @@ async fn requested(call: &Call<'_>) -> Result<(Keeper, Stored<AccessKey>), IamEr
         false => None,
     };
     let key = key.ok_or_else(|| {
-        let id: String = id.chars().take(128).collect();
+        let id = bounded(id, 128);
         let text = format!("The Access Key with id {id} cannot be found.");
         IamError::new(Code::NoSuchEntity, text)
     })?;

@@ -5,6 +5,7 @@ use super::holder::Holder;
 use super::{listing, managed};
 use crate::iam::directory::Changes;
 use crate::management::{Node, check};
+use kms_base::text::bounded;
 use kms_keys::catalog::Update;
 use kms_query::{Code, IamError};
 
@@ -40,7 +41,7 @@ pub(super) async fn detach<H: Holder>(call: &mut Call<'_>) -> Result<Option<Node
         let old = H::find(call).await?;
         let mut new = old.value.clone();
         if !new.attached().remove(arn) {
-            let arn: String = arn.chars().take(256).collect();
+            let arn = bounded(arn, 256);
             let text = format!("Policy {arn} was not found.");
             return Err(IamError::new(Code::NoSuchEntity, text));
         }

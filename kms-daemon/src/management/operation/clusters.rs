@@ -14,6 +14,7 @@ use crate::management::{Node, check};
 use kms_audit::event_time;
 use kms_base::error::KmsError;
 use kms_base::identifier::Scope;
+use kms_base::text::bounded;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
 use kms_keys::custom_store::{Cluster, CustomKeyStore, CustomKeyStores, MAX_CLUSTERS, MAX_TOKENS};
@@ -216,7 +217,7 @@ async fn scope(call: &Call<'_>) -> Result<Scope, IamError> {
     let is_there = account == call.account() || call.directory().account(account).await?.is_some();
     match is_there {
         true => Ok(Scope::new(account, region(call)?)),
-        false => Err(missing("account", &account.chars().take(12).collect::<String>())),
+        false => Err(missing("account", bounded(account, 12))),
     }
 }
 
@@ -295,7 +296,7 @@ async fn replace(
 }
 
 fn no_cluster(id: &str) -> IamError {
-    missing(CLUSTER, &id.chars().take(64).collect::<String>())
+    missing(CLUSTER, bounded(id, 64))
 }
 
 fn describe(stores: &CustomKeyStores, cluster: &Cluster) -> Node {

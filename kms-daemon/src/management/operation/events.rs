@@ -14,6 +14,7 @@ use super::trails::{times, trails};
 use crate::management::Node;
 use kms_audit::{Attribute, Lookup, event_resources, username};
 use kms_base::hex;
+use kms_base::text::bounded;
 use kms_query::{Code, Form, IamError};
 
 /// Most events of a page, and how many there are unless the caller says.
@@ -100,7 +101,7 @@ fn attribute(form: &Form) -> Result<Option<(Attribute, String)>, IamError> {
     let key = form.required("LookupAttributes.member.1.AttributeKey")?;
     let value = form.required("LookupAttributes.member.1.AttributeValue")?;
     let attribute = Attribute::parse(key).ok_or_else(|| {
-        let key: String = key.chars().take(64).collect();
+        let key = bounded(key, 64);
         invalid(format!("Events cannot be looked up by {key}."))
     })?;
     if !(1..=MAX_VALUE).contains(&value.chars().count()) {

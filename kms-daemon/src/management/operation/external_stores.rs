@@ -18,6 +18,7 @@ use hsm_protocol::key_spec::{KeySpec, KeyUsage};
 use kms_audit::event_time;
 use kms_base::error::KmsError;
 use kms_base::identifier::{KeyId, Scope};
+use kms_base::text::bounded;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
 use kms_query::{Code, IamError};
@@ -102,7 +103,7 @@ pub(super) async fn remove_key(call: &mut Call<'_>) -> Result<Option<Node>, IamE
     let id = KeyId::parse(named.rsplit('/').next().unwrap_or(named));
     change(call, |store| match id.is_some_and(|id| store.keys.remove(&id)) {
         true => Ok(()),
-        false => Err(missing("key", &named.chars().take(128).collect::<String>())),
+        false => Err(missing("key", bounded(named, 128))),
     })
     .await
 }
@@ -151,7 +152,7 @@ pub(super) async fn retire_credential(call: &mut Call<'_>) -> Result<Option<Node
     for _ in tries() {
         let old = requested(call).await?;
         if !old.credentials.iter().any(|known| known == id) {
-            return Err(missing("credential", &id.chars().take(128).collect::<String>()));
+            return Err(missing("credential", bounded(id, 128)));
         }
         if old.credentials.len() == 1 {
             return Err(in_use("rotate the credential, or delete the external key store"));
@@ -237,7 +238,7 @@ async fn change(
 async fn suitable_key(call: &Call<'_>, scope: &Scope, named: &str) -> Result<KeyId, IamError> {
     let key = call.keys.key_named(scope, named).await?;
     if key.scope != *scope {
-        return Err(missing("key", &named.chars().take(128).collect::<String>()));
+        return Err(missing("key", bounded(named, 128)));
     }
     let is_cipher =
         key.spec == KeySpec::SYMMETRIC_DEFAULT && key.usage == KeyUsage::ENCRYPT_DECRYPT;

@@ -43,7 +43,7 @@ pub(super) async fn access_key(call: &mut Call<'_>) -> Result<Option<Node>, IamE
         (None, None) if access_keys::of_root(call).await?.iter().any(|(own, ..)| own == id) => root,
         (None, None) => {
             call.authorize(Some(&call.arn("user", "")))?;
-            let id: String = id.chars().take(128).collect();
+            let id = bounded(id, 128);
             let text = format!("The Access Key with id {id} cannot be found.");
             return Err(IamError::new(Code::NoSuchEntity, text));
         }

@@ -11,6 +11,7 @@ use crate::management::Node;
 use crate::management::check::{self, Usage};
 use kms_audit::event_time;
 use kms_base::clock::Timestamp;
+use kms_base::text::bounded;
 use kms_keys::Stored;
 use kms_keys::catalog::Update;
 use kms_query::{Code, IamError};
@@ -127,7 +128,7 @@ pub(super) async fn by_arn(call: &Call<'_>, arn: &str) -> Result<Stored<ManagedP
         false => None,
     };
     found.ok_or_else(|| {
-        let arn: String = arn.chars().take(256).collect();
+        let arn = bounded(arn, 256);
         let text = format!("Policy {arn} does not exist or is not attachable.");
         IamError::new(Code::NoSuchEntity, text)
     })

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use crate::management::Node;
+use kms_base::text::bounded;
 use kms_query::{Code, IamError};
 
 /// Most names and filters of a request, and values of a filter.
@@ -21,7 +22,7 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
     for number in 1..=MAX_NAMED {
         let Some(name) = call.form.optional(&format!("Filter.{number}.Name")) else { break };
         if !["region-name", "endpoint", "opt-in-status"].contains(&name) {
-            let name: String = name.chars().take(64).collect();
+            let name = bounded(name, 64);
             return Err(IamError::invalid(format!("The filter '{name}' is invalid")));
         }
         filters.push(Filter { name, values: numbered(call, &format!("Filter.{number}.Value"))? });
@@ -40,7 +41,7 @@ pub(super) async fn describe(call: &mut Call<'_>) -> Result<Option<Node>, IamErr
     }
     let served = call.keys.regions().names();
     if let Some(unknown) = named.iter().find(|name| !served.iter().any(|own| own == *name)) {
-        let name: String = unknown.chars().take(64).collect();
+        let name = bounded(unknown, 64);
         return Err(IamError::invalid(format!("Invalid region provided: '{name}'")));
     }
     let shown = served.iter().filter(|region| {

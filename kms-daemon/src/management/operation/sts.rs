@@ -1,5 +1,6 @@
 //! Temporary credentials, and the caller's identity.
 
+use kms_base::text::bounded;
 use kms_policy::Action;
 use kms_query::{Code, Form, IamError};
 use serde_json::json;
@@ -107,7 +108,7 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
             false => None,
         };
         let Some(found) = found else {
-            let arn: String = arn.chars().take(256).collect();
+            let arn = bounded(arn, 256);
             let text =
                 format!("PolicyArns: {arn} is not a managed policy of the account {account}.");
             return Err(IamError::invalid(text));
@@ -197,7 +198,7 @@ async fn authorized(
 ) -> Result<Stored<Role>, IamError> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", "aws", "iam", "", account, resource] = parts[..] else {
-        let arn: String = arn.chars().take(256).collect();
+        let arn = bounded(arn, 256);
         return Err(IamError::invalid(format!("{arn} is invalid")));
     };
     let name = resource.strip_prefix("role/").and_then(|path| path.rsplit('/').next());

@@ -7,13 +7,14 @@
 mod authorization;
 mod ceiling;
 mod device;
+mod flamegraph;
 mod load;
 mod profile;
 mod refusals;
 mod scale;
 mod xks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ const USAGE: &str =
              [--json]
        bench --against-ceiling [--seconds N] [--hsm HSM] [--operations LIST]
              [--connections LIST] [--record FILE] [--json]
+       bench --flamegraph ROW [--seconds N] [--hsm HSM] [--connections N]
        bench [--board NAME] --profile COMMAND
 
   --seconds N   how long each operation runs, at 1 and at 32 connections (default 3)
@@ -43,6 +45,9 @@ const USAGE: &str =
                 these rows only, such as \"Encrypt,Sign RSA_2048\"
   --connections LIST
                 at these numbers of connections, instead of 1,16,64
+  --flamegraph ROW
+                where the daemon's processor time goes while it serves such requests (16
+                connections unless the person says): a picture in target/flamegraph; takes perf
   --json        one JSON document instead of tables
   --board NAME  this device only (default: every emulated board)
   --specs LIST  what keys of these specs cost a device, such as ECC_NIST_P256,RSA_2048 (default:
@@ -56,6 +61,9 @@ const CONNECTIONS: [usize; 2] = [1, 32];
 /// Numbers of keys at which latency is compared.
 const KEYS: [usize; 3] = [100, 10_000, 100_000];
 
+/// Where pictures of [`flamegraph`] go.
+const FLAMEGRAPHS: &str = "target/flamegraph";
+
 /// What can be measured; all but the last unless the person says.
 const PARTS: [&str; 7] = ["soft", "qemu", "authorization", "refusals", "xks", "device", "scale"];
 
@@ -67,6 +75,7 @@ struct Options {
     boards: Vec<String>,
     specs: Option<String>,
     profile: Option<String>,
+    flamegraph: Option<String>,
     against_ceiling: bool,
     hsm: String,
     operations: Option<Vec<String>>,
@@ -99,6 +108,14 @@ fn main() -> ExitCode {
             }
         }
         return ExitCode::SUCCESS;
+    }
+    if let Some(row) = &options.flamegraph {
+        let (hsm, time) = (&options.hsm, Duration::from_secs(options.seconds));
+        let connections = match options.connections[..] {
+            [one] => one,
+            _ => ceiling::CONNECTIONS[1],
+        };
+        return outcome(flamegraph::run(hsm, row, connections, time, Path::new(FLAMEGRAPHS)));
     }
     if options.against_ceiling {
         return outcome(against_ceiling(&options));
@@ -217,6 +234,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         boards: Vec::new(),
         specs: None,
         profile: None,
+        flamegraph: None,
         against_ceiling: false,
         hsm: "soft:1".to_owned(),
         operations: None,
@@ -268,6 +286,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 options.connections = numbers
                     .filter(|numbers| numbers.iter().all(|number| (1..=1024).contains(number)))
                     .ok_or("--connections takes numbers from 1 to 1024")?;
+            }
+            "--flamegraph" => {
+                options.flamegraph = Some(arguments.next().ok_or("--flamegraph takes a row")?);
             }
             "--profile" => {
                 options.profile = Some(arguments.next().ok_or("--profile takes a command")?);
