@@ -40,7 +40,7 @@ fn a_damaged_record_is_repaired_from_a_copy_and_nothing_is_taken_back() {
     let more = ["--replica", &dir, "--replica-passphrase-file", &passphrase];
     let more = [&more[..], &["--replica-interval", "86400"]].concat();
     let mut daemon = Daemon::start_with(&["soft"], &more);
-    let keys: Vec<String> = (0..4).map(|_| create(&daemon)).collect();
+    let keys: Vec<String> = (0..5).map(|_| create(&daemon)).collect();
     let blobs: Vec<String> = keys.iter().map(|key| encrypt(&daemon, key)).collect();
     for arguments in [["user", "create", "ana"], ["key", "create", "ana"]] {
         let flags = of_data(&daemon);
@@ -69,7 +69,12 @@ fn a_damaged_record_is_repaired_from_a_copy_and_nothing_is_taken_back() {
     let record = |n: usize| format!("keys/000000000000/us-east-1/{}", id(n));
     damage(&daemon, &record(0), |value| flip(value));
     damage(&daemon, &record(1), |value| flip_at(value, "token", &[150]));
-    damage(&daemon, &record(2), |value| flip_at(value, "token", &[110]));
+    // This record cannot even be read. The daemon starts nevertheless.
+    damage(&daemon, &record(2), |value| {
+        flip_at(value, "token", &[110]);
+        let at = value.windows(9).position(|part| part == b"\"token\":\"").expect("a token");
+        value[at + 9 + 110] = b'%';
+    });
     // Of this one it cannot be said whether it was the token that the copy has.
     damage(&daemon, &record(3), |value| flip_at(value, "token", &[110, 182]));
     let damaged: Vec<Vec<u8>> = (0..4).map(|n| stored(&daemon, &record(n))).collect();
@@ -97,7 +102,8 @@ fn a_damaged_record_is_repaired_from_a_copy_and_nothing_is_taken_back() {
     }
     daemon.restart();
     await_devices(&daemon, 1);
-    for blob in &blobs {
+    assert_opens(&daemon, &blobs[4]);
+    for blob in &blobs[..4] {
         assert_ne!(decrypt(&daemon, blob).status, 200);
     }
 

@@ -77,7 +77,6 @@ pub struct Fault {
     pub reason: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
