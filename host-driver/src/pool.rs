@@ -318,6 +318,14 @@ impl Pool {
         self.shared.slots().iter().filter_map(|slot| slot.device()).collect()
     }
 
+    /// Whether every device in service has something to do. What can wait then leaves the devices to others.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let slots = self.shared.slots();
+        let mut devices = slots.iter().filter(|slot| slot.device().is_some()).peekable();
+        devices.peek().is_some() && devices.all(|slot| slot.counters.in_flight() > 0)
+    }
+
     /// The domain of the pool; `None` until a device has been in service.
     #[must_use]
     pub fn domain(&self) -> Option<DomainId> {

@@ -47,10 +47,12 @@ use kms_keys::Barrier;
 use kms_sigv4::Verifier;
 use kms_store::{EtcdStore, RedbStore, Store, import};
 
+mod elsewhere;
 mod failure;
 mod ports;
 mod replica;
 
+use elsewhere::{Elsewhere, reached};
 pub use failure::DaemonError;
 use ports::{
     certificate, external_over_tls, external_stores, keep_certificate, limits, listen, proxies,
@@ -88,7 +90,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     // This comes first, so that a signal during the start is not missed.
     let stop = stop_signal()?;
     let hangup = || signal(SignalKind::hangup()).map_err(system("listen for signals"));
-    let (hangup, hangup_of_clients) = (hangup()?, hangup()?);
+    let (hangup, hangup_of_clients, hangup_of_store) = (hangup()?, hangup()?, hangup()?);
     let development = development(&config)?;
     // Ports are bound before anything else, so that one in use shows at once and leaves nothing
     // behind.
@@ -142,8 +144,11 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let etcd = etcd(&config).await?;
     let place = config.etcd.as_ref().map(EtcdSettings::place);
     let space_of_store = Some(Arc::clone(&space));
-    let fitting = Fitting::open(data.path(), &path, space_of_store, place.as_deref()).await?;
+    let elsewhere = etcd.as_deref().map(reached);
+    let elsewhere = place.as_deref().zip(elsewhere);
+    let fitting = Fitting::open(data.path(), &path, space_of_store, elsewhere).await?;
     let store = fitting.store();
+    let elsewhere = Elsewhere::of(etcd.as_ref(), &store, config.etcd.clone());
     let copies = Copies::of(&config, data.path(), &store, etcd.as_ref())?;
     let options = LogOptions {
         policy: config.audit.clone(),
@@ -240,11 +245,15 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
             marks: Arc::clone(&marks),
             rewrap_rate: config.rewrap_rate,
             scrub,
+            replica: copies.as_ref().map(|copies| copies.replica()),
         },
     );
     jobs.run(Arc::clone(&status).watch_store());
     jobs.run(keep_certificate(certificate, hangup));
     jobs.run(give_back_code());
+    if let Some(elsewhere) = &elsewhere {
+        jobs.run(Arc::clone(elsewhere).keep(hangup_of_store));
+    }
     if let Some(clients) = clients {
         jobs.run(clients.keep(hangup_of_clients));
     }
@@ -295,6 +304,9 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
 
     tracing::info!("stopping");
     jobs.end().await;
+    if let Some(elsewhere) = elsewhere {
+        elsewhere.note().await;
+    }
     if let Some(seeding) = seeding {
         seeding.abort();
         let _ = seeding.await;

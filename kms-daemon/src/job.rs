@@ -22,6 +22,7 @@ use crate::trail::Trails;
 use kms_audit::keep_log;
 use kms_installation::backup::Snapshots;
 use kms_installation::consistency::Marks;
+use kms_installation::transfer::Replica;
 use kms_store::{Lease, SCHEDULED_WORK, Store};
 
 pub mod checkpoints;
@@ -48,6 +49,8 @@ pub(crate) struct Setup {
     /// Most key tokens of a Region that are rewrapped in a second.
     pub(crate) rewrap_rate: NonZeroU32,
     pub(crate) scrub: Arc<scrub::ScrubMetrics>,
+    /// The copies of the store, if this daemon makes any.
+    pub(crate) replica: Option<Arc<Replica>>,
 }
 
 /// Which daemons on a store do a job.
@@ -84,7 +87,7 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Starts all of them. Needs a Tokio runtime.
     pub(crate) fn start(app: &Arc<App>, setup: Setup) -> Self {
-        let Setup { store, snapshots, trails, marks, rewrap_rate, scrub } = setup;
+        let Setup { store, snapshots, trails, marks, rewrap_rate, scrub, replica } = setup;
         let regions = || Arc::clone(app.service.regions());
         let lease =
             Arc::new(Lease::new(Arc::clone(&store), SCHEDULED_WORK, Uuid::new_v4().into_bytes()));
@@ -134,8 +137,8 @@ impl Jobs {
         );
         jobs.run(outbox::run(Arc::clone(app), Arc::clone(&lease)));
         jobs.run(outbox::greet(Arc::clone(app)));
-        let (scrubbed, held) = (Arc::clone(&store), Arc::clone(&lease));
-        jobs.run(scrub::run(Arc::clone(app), scrubbed, held, scrub));
+        let scrubbed = (Arc::clone(&store), replica);
+        jobs.run(scrub::run(Arc::clone(app), scrubbed, Arc::clone(&lease), scrub));
         jobs.run(rewrap::run(store, lease, regions(), rewrap_rate, Arc::clone(&app.audit)));
         jobs.run(snapshots.expire());
         jobs.run(trails.run());

@@ -17,8 +17,14 @@ use hsm_tests::people::told;
 use kms_store::etcd::testing::EtcdCluster;
 use serde_json::{Value, json};
 
+#[path = "etcd/older.rs"]
+mod older;
+#[path = "etcd/renewal.rs"]
+mod renewal;
 #[path = "etcd/rolling.rs"]
 mod rolling;
+#[path = "etcd/scrub.rs"]
+mod scrub;
 
 /// What was acknowledged that long ago counts at every daemon.
 const BOUND: Duration = Duration::from_secs(1);

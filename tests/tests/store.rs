@@ -17,6 +17,9 @@ use kms_store::etcd::testing::EtcdCluster;
 use kms_store::{RedbStore, Store as _, Transaction};
 use serde_json::{Value, json};
 
+#[path = "store/repair.rs"]
+mod repair;
+
 /// Records beside those of the keys, so that an import has many transactions.
 const MANY: usize = 6000;
 

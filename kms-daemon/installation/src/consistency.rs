@@ -23,11 +23,13 @@ mod acceptance;
 pub(crate) mod domains;
 mod mark;
 mod mismatch;
+pub(crate) mod records;
 
 pub use acceptance::{About, Acceptance, AcceptanceError};
 pub use domains::{Bound, Domains};
 pub use mark::{RegionMark, forget_marks};
 pub use mismatch::{Mismatch, StoreState, Witness};
+pub use records::Records;
 
 use mismatch::judge;
 
@@ -81,11 +83,16 @@ impl fmt::Display for Refusal {
         for mismatch in &self.mismatches {
             writeln!(f, "  * {mismatch}")?;
         }
+        if !self.mismatches.iter().all(Mismatch::is_of_records) {
+            f.write_str(
+                "Restore store.redb, audit and hsm from one backup, or start over with a fresh \
+                 data directory (--data DIR). ",
+            )?;
+        }
         write!(
             f,
-            "Restore store.redb, audit and hsm from one backup, or start over with a fresh data \
-             directory (--data DIR). To continue with the present parts, which the audit log \
-             records: kmsctl accept {} --data {data}",
+            "To continue with the present parts, which the audit log records: kmsctl accept {} \
+             --data {data}",
             self.code
         )
     }
@@ -101,7 +108,7 @@ pub struct Fitting {
 
 impl Fitting {
     /// Compares what is in a data directory and opens its store. `audit` is the log's directory;
-    /// `elsewhere` is where the records are, if the store has only facts. Where it does not fit
+    /// `elsewhere` is where the records are, and how far these are, if the store has only facts. Where it does not fit
     /// nothing is written, other than the question whether that is accepted.
     ///
     /// # Errors
@@ -110,11 +117,11 @@ impl Fitting {
         data: &Path,
         audit: &Path,
         space: Option<Arc<Space>>,
-        elsewhere: Option<&str>,
+        elsewhere: Option<(&str, Records)>,
     ) -> Result<Self, ConsistencyError> {
         let path = data.join("store.redb");
         let open = async || match elsewhere {
-            Some(place) => RedbStore::open_beside(&path, space.clone(), place).await,
+            Some((place, _)) => RedbStore::open_beside(&path, space.clone(), place).await,
             None => RedbStore::open_in(&path, space.clone()),
         };
         let found = match path.exists() {
@@ -127,6 +134,10 @@ impl Fitting {
             state.log.iter().copied().chain(marks.iter().map(|(_, mark)| mark.log)).collect();
         let log = AuditLog::find(audit, &witnesses)?;
         let mut mismatches = judge(&state, &log, &marks);
+        let records = elsewhere.map(|(_, records)| records);
+        if let (Some(now), Some(store)) = (records, found.as_ref().filter(|_| !state.accepted)) {
+            mismatches.extend(now.judge(Records::known(store)?));
+        }
         let mut facts = Facts::new();
         let mut id = state.id;
         if !mismatches.is_empty() {
@@ -140,6 +151,9 @@ impl Fitting {
             // From here on it is another store: the one that fitted is no later form of it.
             id = None;
             facts.push((LOG.to_owned(), None));
+            if let Some(now) = records {
+                facts.push((records::RECORDS.to_owned(), Some(now.bytes())));
+            }
             facts.push((ACCEPTED.to_owned(), Some(refusal.details().to_string().into_bytes())));
         } else if !state.accepted {
             Acceptance::of_data(data).forget_data()?;

@@ -147,6 +147,19 @@ pub enum TransferError {
         /// Its revision.
         newest: u64,
     },
+    /// A record of the store is damaged, and the last copy has it whole.
+    #[error(
+        "the record {key} of the store is damaged: {what}. {copy} has it as it was, and so that it is kept nothing is \
+         copied; run: kmsctl store scrub. If the store is right, move that file away"
+    )]
+    Damaged {
+        /// The key of the record.
+        key: String,
+        /// What is wrong with it.
+        what: &'static str,
+        /// The newest copy.
+        copy: PathBuf,
+    },
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataDirError),

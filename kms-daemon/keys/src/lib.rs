@@ -19,6 +19,7 @@ mod layout;
 pub mod multi_region;
 pub mod own;
 pub mod record;
+pub mod repair;
 pub mod rotation;
 pub mod spec;
 pub mod tokens;

@@ -303,24 +303,28 @@ pub enum Look {
     All,
 }
 
-/// Counts the key tokens of a Region by domain. Blocks.
+/// Counts the key tokens of a Region by domain. A damaged record is passed over, and logged: one record does not keep the
+/// daemon, which repairs it, from starting. Blocks.
 ///
 /// # Errors
-/// [`CatalogError`] if the store cannot be read.
+/// [`CatalogError`] if the store cannot be read, or if there are only damaged records: it is not known of which domain.
 pub fn domains(
     store: &dyn BlockingReads,
     region: &str,
     look: Look,
 ) -> Result<BTreeMap<DomainId, usize>, CatalogError> {
     let mut found = BTreeMap::new();
+    let mut damaged = None;
     let own: [(Vec<u8>, Token); 2] = [
         (SystemKey::entry(region), SystemKey::token_in),
         (DigestKey::entry(region), DigestKey::token_in),
     ];
     for (key, token) in own {
         if let Some(entry) = store.get_blocking(&key)? {
-            let token = token(&entry.value);
-            count(&mut found, &token.map_err(|error| unreadable(&key, error))?);
+            match token(&entry.value) {
+                Ok(token) => count(&mut found, &token),
+                Err(error) => damaged = Some(unreadable(&key, error)),
+            }
         }
     }
     let mut after = None;
@@ -331,16 +335,26 @@ pub fn domains(
             let of_region =
                 layout::parse_key(&entry.key).is_some_and(|(scope, _)| *scope.region == *region);
             if of_region {
-                let key = KeyRecord::decode(&entry.value);
-                let key = key.map_err(|error| unreadable(&entry.key, error))?;
-                let materials = key.materials.iter().chain(&key.pending);
-                materials.for_each(|material| count(&mut found, &material.token));
+                match KeyRecord::decode(&entry.value) {
+                    Ok(key) => {
+                        let materials = key.materials.iter().chain(&key.pending);
+                        materials.for_each(|material| count(&mut found, &material.token));
+                    }
+                    Err(error) => damaged = Some(unreadable(&entry.key, error)),
+                }
             }
         }
         after = page.entries.last().map(|entry| entry.key.clone());
         if !page.more {
             break;
         }
+    }
+    match damaged {
+        Some(error) if found.is_empty() => return Err(error),
+        Some(error) => {
+            tracing::error!(%error, "a record cannot be read; run: kmsctl store scrub");
+        }
+        None => {}
     }
     Ok(found)
 }

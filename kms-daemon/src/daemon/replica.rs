@@ -27,7 +27,7 @@ const PAUSE: u32 = 9;
 
 /// The copies of a store.
 pub(super) struct Copies {
-    replica: Replica,
+    replica: Arc<Replica>,
     source: Source,
     from: String,
     interval: Duration,
@@ -62,7 +62,7 @@ impl Copies {
         };
         let file = || data.join("store.redb").display().to_string();
         Ok(Some(Arc::new(Self {
-            replica: Replica::open(&settings.dir, passphrase, data)?,
+            replica: Arc::new(Replica::open(&settings.dir, passphrase, data)?),
             source,
             from: config.etcd.as_ref().map_or_else(file, EtcdSettings::place),
             interval: settings.interval,
@@ -70,6 +70,11 @@ impl Copies {
             time: Gauge::default(),
             failures: Counter::default(),
         })))
+    }
+
+    /// The directory that they are in.
+    pub(super) fn replica(&self) -> Arc<Replica> {
+        Arc::clone(&self.replica)
     }
 
     /// Registers what is counted.

@@ -6,8 +6,10 @@
 //!
 //! * How far it is, and what it has found, is in the record [`scrub::KEY`], which is written every [`SAVE`]: a daemon
 //!   that was killed goes on from there, and another daemon on the same store as well, once it has the lease.
-//! * One token or secret is under way at a time, at most so many in a second: the devices are for those who wait.
-//! * Nothing is changed or removed. A record that somebody changes meanwhile is read again.
+//! * One token or secret is under way at a time, at most so many in a second, and it [waits](POLITE) while every device
+//!   has something to do: the devices are for those who wait.
+//! * A damaged record is [repaired](repair) if a copy of the store has what was damaged in it. Nothing else is changed
+//!   or removed. A record that somebody changes meanwhile is read again.
 //! * What a device does not do now is tried again until it does; only what it refuses for good is a fault.
 
 use std::sync::Arc;
@@ -19,17 +21,21 @@ use uuid::Uuid;
 
 use super::rewrap::RewrapObserver as _;
 use crate::app::App;
+use crate::engine::Engine;
 use crate::iam::check::secrets;
 use kms_audit::event_time;
 use kms_base::error::{Exception, KmsError};
 use kms_base::record::Record as _;
 use kms_installation::report::scrub::{self, Scrub, State};
+use kms_installation::transfer::Replica;
 use kms_keys::tokens::holder;
 use kms_store::{Commit, Entry, Lease, Range, Revision, Store, StoreError, Transaction};
 
 mod metrics;
+mod repair;
 
 pub(crate) use self::metrics::ScrubMetrics;
+use self::repair::Repair;
 
 /// How often it is looked whether a check was asked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -37,6 +43,11 @@ const LOOK: Duration = Duration::from_secs(2);
 const SAVE: Duration = Duration::from_secs(2);
 /// The pause after something has failed that can be tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a token or secret waits at most for a device that has nothing to do. Where devices never rest, the check goes
+/// on at this pace.
+const POLITE: Duration = Duration::from_secs(1);
+/// How often it is looked whether there is such a device.
+const GLANCE: Duration = Duration::from_millis(5);
 /// Records that are read at a time.
 const PAGE: usize = 128;
 /// How often a record is read again that others change meanwhile, before it is left.
@@ -61,14 +72,14 @@ enum ScrubError {
 /// Does what was asked for, until the task is aborted.
 pub(crate) async fn run(
     app: Arc<App>,
-    store: Arc<dyn Store>,
+    (store, copies): (Arc<dyn Store>, Option<Arc<Replica>>),
     lease: Arc<Lease>,
     metrics: Arc<ScrubMetrics>,
 ) {
     let mut said = None;
     loop {
         lease.held().await;
-        let pause = match look(&app, &store, &lease, &metrics).await {
+        let pause = match look(&app, (&store, copies.as_ref()), &lease, &metrics).await {
             Ok(()) => {
                 said = None;
                 LOOK
@@ -88,7 +99,7 @@ pub(crate) async fn run(
 
 async fn look(
     app: &App,
-    store: &Arc<dyn Store>,
+    (store, copies): (&Arc<dyn Store>, Option<&Arc<Replica>>),
     lease: &Lease,
     metrics: &ScrubMetrics,
 ) -> Result<(), ScrubError> {
@@ -106,6 +117,7 @@ async fn look(
         app,
         metrics,
         store,
+        copies: copies.map(Arc::clone),
         report,
         revision: entry.revision,
         saved: Instant::now(),
@@ -124,6 +136,8 @@ struct Walk<'a> {
     app: &'a App,
     metrics: &'a ScrubMetrics,
     store: Arc<dyn Store>,
+    /// Where a damaged record may be whole.
+    copies: Option<Arc<Replica>>,
     report: Scrub,
     /// Of the record of it.
     revision: Revision,
@@ -177,8 +191,8 @@ impl Walk<'_> {
         self.report.state = State::Complete;
         self.report.finished = Some(event_time(SystemTime::now()));
         self.save().await?;
-        let Scrub { records, opened, skipped, faults, .. } = self.report;
-        tracing::info!(records, opened, skipped, faults, "the store was checked");
+        let Scrub { records, opened, skipped, faults, repaired, .. } = self.report;
+        tracing::info!(records, opened, skipped, faults, repaired, "the store was checked");
         Ok(())
     }
 
@@ -205,7 +219,14 @@ impl Walk<'_> {
             // Others may have changed it, or removed it with its key.
             match self.store.get(&entry.key).await?.value {
                 None => return Ok(Found::default()),
-                Some(now) if now.revision == entry.revision => return Ok(found),
+                Some(now) if now.revision == entry.revision => {
+                    match self.repair(&now, &found).await? {
+                        Repair::Made(repaired) => return Ok(repaired),
+                        Repair::Impossible => return Ok(found),
+                        // It is read again.
+                        Repair::Overtaken => {}
+                    }
+                }
                 Some(now) => entry = now,
             }
         }
@@ -247,12 +268,24 @@ impl Walk<'_> {
         Ok(found)
     }
 
+    /// Waits until the next token or secret may be given to a device.
+    async fn turn(&mut self, engine: &Engine) {
+        self.budget.tick().await;
+        let (pool, end) = (engine.pool(), Instant::now() + POLITE);
+        if pool.is_busy() {
+            self.metrics.yielded();
+        }
+        while pool.is_busy() && Instant::now() < end {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
     /// Has a device open a token.
     async fn token(&mut self, region: &str, token: &[u8]) -> Result<Check, ScrubError> {
         let Ok(engine) = self.app.service.regions().engine(region) else {
             return Ok(Check::Skipped);
         };
-        self.budget.tick().await;
+        self.turn(&engine).await;
         let mut receipts = Vec::new();
         let mut devices = engine.devices(*Uuid::new_v4().as_bytes(), &mut receipts);
         let made = devices.rewrap(token).await.map(drop);
@@ -266,10 +299,10 @@ impl Walk<'_> {
 
     /// Has a device open a secret.
     async fn secret(&mut self, secret: &crate::iam::check::Secret) -> Result<Check, ScrubError> {
-        if self.app.service.regions().engine(secret.region()).is_err() {
+        let Ok(engine) = self.app.service.regions().engine(secret.region()) else {
             return Ok(Check::Skipped);
-        }
-        self.budget.tick().await;
+        };
+        self.turn(&engine).await;
         let mut receipts = Vec::new();
         let trace = (*Uuid::new_v4().as_bytes(), &mut receipts);
         let opened = self.app.iam.check_secret(secret, trace).await;

@@ -77,6 +77,25 @@ impl EtcdStore {
         Ok(Self { cluster, keys, history, watcher, tasks })
     }
 
+    /// The number that the cluster has for itself, and a revision that it has had: the last that was reported here.
+    #[must_use]
+    pub fn reached(&self) -> (u64, Revision) {
+        self.watcher.reached()
+    }
+
+    /// Uses the certificates and the user of `options` from now on, once the cluster has answered to them. The members and
+    /// the prefix stay. The watch keeps the connection that it has until that ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if the cluster does not answer to them: those from before are still used.
+    pub async fn renew(&self, options: EtcdOptions) -> Result<(), StoreError> {
+        let fresh = Cluster::new(options);
+        let request = RangeRequest { key: self.keys.beat(), limit: 1, ..RangeRequest::default() };
+        read(&fresh, &request).await.map_err(|status| engine(&status))?;
+        self.cluster.adopt(fresh).await;
+        Ok(())
+    }
+
     /// Reads a range as it was at a revision.
     pub(crate) async fn range_at(
         &self,

@@ -18,6 +18,7 @@ pub struct Scan {
     is_done: bool,
 }
 
+#[derive(Clone)]
 enum Source {
     Redb(Arc<StoreSnapshot>),
     Etcd(Arc<EtcdStore>),
@@ -44,6 +45,13 @@ impl Scan {
         import::Mark::ensure_complete(read.value.as_ref().map(|entry| &*entry.value))?;
         let revision = read.revision;
         Ok(Self { source: Source::Etcd(store), revision, after: None, is_done: false })
+    }
+
+    /// Another walk over the same records, from the first one on.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let (source, revision) = (self.source.clone(), self.revision);
+        Self { source, revision, after: None, is_done: false }
     }
 
     /// The revision of the records.

@@ -91,8 +91,24 @@ fn print(out: &mut dyn Write, scrub: &Scrub) -> io::Result<()> {
     if *faults > 0 {
         table::wrapped(
             out,
-            "Nothing was changed. A key that is named cannot be used. Keep the store as it is, and bring the record back \
-             from a backup or an export that was made before it was damaged.",
+            "These records were not changed: no copy (kmsd --replica) has what a device opens in their place. A key that is \
+             named cannot be used. Keep the store as it is, and bring the record back from a backup or an export that was \
+             made before it was damaged.",
+        )?;
+    }
+    if scrub.repaired > 0 {
+        writeln!(out, "repaired from a copy: {}", scrub.repaired)?;
+        for repair in &scrub.repairs {
+            writeln!(out, "{}", repair.name)?;
+            table::wrapped(out, &format!("  {}", repair.reason))?;
+        }
+        let more = scrub.repaired.saturating_sub(scrub.repairs.len() as u64);
+        if more > 0 {
+            writeln!(out, "and {more} more")?;
+        }
+        table::wrapped(
+            out,
+            "Something has damaged these records: look at the disk, and at the memory of the machine.",
         )?;
     }
     Ok(())

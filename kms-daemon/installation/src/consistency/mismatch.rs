@@ -74,6 +74,18 @@ pub enum Mismatch {
         /// Who knows.
         witness: Witness,
     },
+    /// The cluster that has the records was put back to an older state.
+    RecordsOlder {
+        /// Its revision that was known.
+        known: u64,
+    },
+    /// The records are in another cluster than before.
+    RecordsElsewhere {
+        /// The revision that was known of the former one.
+        known: u64,
+        /// The former one.
+        cluster: u64,
+    },
 }
 
 /// Compares. `log` was asked for what `store` and then each of `marks` says.
@@ -165,6 +177,11 @@ impl Mismatch {
         !matches!(self, Self::StoreMissing { .. } | Self::StoreOlder { .. })
     }
 
+    /// Whether it is about records that are not in the data directory, which a backup of that does not bring back.
+    pub(super) const fn is_of_records(&self) -> bool {
+        matches!(self, Self::RecordsOlder { .. } | Self::RecordsElsewhere { .. })
+    }
+
     /// The revision that keys may have been made after, and where their ARNs go; `None` if this loses
     /// none.
     pub(super) fn lost_keys(&mut self) -> Option<(u64, &mut Option<Vec<String>>)> {
@@ -214,6 +231,18 @@ impl fmt::Display for Mismatch {
                 f,
                 "The audit log (audit) is another one: its record {sequence} is not the one that \
                  {witness}. What was done with the keys here is not known."
+            ),
+            Self::RecordsOlder { known } => write!(
+                f,
+                "The records in etcd are of an older state: the cluster had revision {known}, and is before that \
+                 now. Keys that were made since are lost, and keys that were disabled or deleted since work again: \
+                 compare with the audit log, and do it again."
+            ),
+            Self::RecordsElsewhere { known, cluster } => write!(
+                f,
+                "The records are in another etcd cluster than before, or the cluster was restored from a snapshot: it \
+                 was {cluster:x}, at revision {known}. What was changed after the snapshot or the export is lost, and \
+                 keys that were disabled or deleted since work again: compare with the audit log, and do it again."
             ),
         }
     }

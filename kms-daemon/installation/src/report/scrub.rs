@@ -55,10 +55,16 @@ pub struct Scrub {
     pub opened: u64,
     /// Tokens and secrets of Regions that the daemon does not serve: nobody has checked them.
     pub skipped: u64,
-    /// Faults that were found.
+    /// Faults that were found, and are still there.
     pub faults: u64,
     /// The first [`NAMED`] of them.
     pub named: Vec<Fault>,
+    /// Damaged records that were repaired from a copy.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repaired: u64,
+    /// The first [`NAMED`] of them, with what was wrong and which copy had it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<Fault>,
 }
 
 /// A record that cannot be read, or has a token or secret that no device opens.
@@ -69,6 +75,10 @@ pub struct Fault {
     pub name: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Record for Scrub {
@@ -94,6 +104,8 @@ impl Scrub {
             skipped: 0,
             faults: 0,
             named: Vec::new(),
+            repaired: 0,
+            repairs: Vec::new(),
         }
     }
 
@@ -130,6 +142,14 @@ impl Scrub {
         let entry = store.get(KEY).await?.value;
         let read = entry.map(|entry| Self::decode(&entry.value)).transpose();
         read.map_err(|error| StoreError::Engine(error.to_string()))
+    }
+
+    /// Notes a record that was repaired.
+    pub fn note_repair(&mut self, name: String, reason: String) {
+        self.repaired += 1;
+        if self.repairs.len() < NAMED {
+            self.repairs.push(Fault { name, reason });
+        }
     }
 
     /// Notes a fault.
@@ -173,6 +193,11 @@ mod tests {
         assert_eq!((scrub.faults, scrub.named.len()), (NAMED as u64 + 1, NAMED));
         scrub.named.truncate(1);
         let golden = r#"{"version":1,"id":"abababababababababababababababab","state":"under-way","rate":20,"started":"2026-11-30T00:00:00Z","after":"","records":0,"opened":0,"skipped":0,"faults":501,"named":[{"name":"0","reason":"why"}]}"#;
+        assert_eq!(String::from_utf8(scrub.encode().unwrap()).unwrap(), golden);
+        assert_eq!(Scrub::decode(golden.as_bytes()).unwrap(), scrub);
+        scrub.note_repair("1".to_owned(), "how".to_owned());
+        let golden = golden.strip_suffix('}').unwrap().to_owned()
+            + r#","repaired":1,"repairs":[{"name":"1","reason":"how"}]}"#;
         assert_eq!(String::from_utf8(scrub.encode().unwrap()).unwrap(), golden);
         assert_eq!(Scrub::decode(golden.as_bytes()).unwrap(), scrub);
     }

@@ -65,6 +65,8 @@ pub async fn into_data(
     let has_changes = store.revision()() > Revision::default();
     if elsewhere.is_some() || !has_changes {
         let mut facts = vec![(MOVING.to_owned(), Some(place.clone().into_bytes()))];
+        // Whatever cluster has the records one day, it is not to be compared with the former one.
+        facts.push((consistency::records::RECORDS.to_owned(), None));
         if elsewhere.is_none() && has_log && !is_begun && store_id(&store)?.is_none() {
             // It is another store than the one that the log tells of: that is for a person to accept (ADR 19).
             facts.push((consistency::ID.to_owned(), Some(random_id()?.0.to_vec())));

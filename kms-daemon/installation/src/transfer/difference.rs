@@ -48,32 +48,10 @@ impl Difference {
 ///
 /// # Errors
 /// [`TransferError`].
-pub async fn difference(
-    file: &ExportFile<'_>,
-    mut scan: Scan,
-) -> Result<Difference, TransferError> {
+pub async fn difference(file: &ExportFile<'_>, scan: Scan) -> Result<Difference, TransferError> {
     let mut found = Difference { revision: scan.revision().0, ..Difference::default() };
-    let mut records = file.records()?;
-    let mut of_file = records.next()?;
-    let mut page: VecDeque<Entry> = VecDeque::new();
-    loop {
-        if page.is_empty() {
-            page.extend(scan.next().await?);
-        }
-        let key = page.front().map(|entry| entry.key.clone());
-        if key.as_ref().is_some_and(|key| !is_carried(key)) {
-            page.pop_front();
-            continue;
-        }
-        let order = match (&key, &of_file) {
-            (None, None) => return Ok(found),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(key), Some(other)) => key.cmp(&other.key),
-        };
-        let of_store = if order == Ordering::Greater { None } else { page.pop_front() };
-        let other = if order == Ordering::Less { None } else { of_file.take() };
-        match (of_store, other) {
+    compare(file, scan, &mut |of_store, of_file| {
+        match (of_store, of_file) {
             (Some(one), Some(other)) if one.value == other.value => found.same += 1,
             (Some(one), Some(_)) => {
                 found.changed += 1;
@@ -89,6 +67,46 @@ pub async fn difference(
             }
             (None, None) => {}
         }
+        Ok(())
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Gets each record of a store, of a file, or of both.
+type Visit<'t> =
+    &'t mut (dyn FnMut(Option<&Entry>, Option<&Entry>) -> Result<(), TransferError> + Send);
+
+/// Reads a file and a store side by side. Blocks between reads of the store.
+///
+/// # Errors
+/// [`TransferError`], also that of `visit`.
+pub(super) async fn compare(
+    file: &ExportFile<'_>,
+    mut scan: Scan,
+    visit: Visit<'_>,
+) -> Result<(), TransferError> {
+    let mut records = file.records()?;
+    let mut of_file = records.next()?;
+    let mut page: VecDeque<Entry> = VecDeque::new();
+    loop {
+        if page.is_empty() {
+            page.extend(scan.next().await?);
+        }
+        let key = page.front().map(|entry| entry.key.clone());
+        if key.as_ref().is_some_and(|key| !is_carried(key)) {
+            page.pop_front();
+            continue;
+        }
+        let order = match (&key, &of_file) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(key), Some(other)) => key.cmp(&other.key),
+        };
+        let of_store = if order == Ordering::Greater { None } else { page.pop_front() };
+        let other = if order == Ordering::Less { None } else { of_file.take() };
+        visit(of_store.as_ref(), other.as_ref())?;
         if order != Ordering::Less {
             of_file = records.next()?;
         }

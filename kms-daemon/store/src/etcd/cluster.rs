@@ -1,15 +1,17 @@
 //! Calls to the cluster: one member at a time, and the next one when it does not answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::http::HeaderValue;
+use rustls::ClientConfig;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::grpc::{Connection, Status, Stream, UNAUTHENTICATED, UNAVAILABLE};
 use super::messages;
-use super::options::EtcdOptions;
+use super::options::{Endpoint, EtcdOptions, Login};
 
 /// How long a member may take to take a connection.
 const TO_CONNECT: Duration = Duration::from_secs(1);
@@ -37,12 +39,14 @@ pub(super) enum Kind {
 
 /// The members, and the connection to one of them.
 pub(super) struct Cluster {
-    options: EtcdOptions,
+    endpoints: Vec<Endpoint>,
     current: Mutex<Current>,
 }
 
-#[derive(Default)]
 struct Current {
+    /// For connections to `https` endpoints.
+    tls: Option<Arc<ClientConfig>>,
+    login: Option<Login>,
     /// The place of the member among the endpoints.
     endpoint: usize,
     /// Grows with each connection, so that a failure is held against the right one.
@@ -60,7 +64,19 @@ struct Ready {
 
 impl Cluster {
     pub(super) fn new(options: EtcdOptions) -> Self {
-        Self { options, current: Mutex::default() }
+        let EtcdOptions { endpoints, tls, login, .. } = options;
+        let (endpoint, generation, connection, token) = (0, 0, None, None);
+        let current = Current { tls, login, endpoint, generation, connection, token };
+        Self { endpoints, current: Mutex::new(current) }
+    }
+
+    /// Goes on as `other`, which has the same members: with its certificates, its user and its connection. Calls that are
+    /// under way end on the connection that they have.
+    pub(super) async fn adopt(&self, other: Self) {
+        let other = other.current.into_inner();
+        let mut current = self.current.lock().await;
+        let generation = current.generation + 1;
+        *current = Current { generation, ..other };
     }
 
     /// Makes a call within [`DEADLINE`].
@@ -150,7 +166,7 @@ impl Cluster {
     pub(super) async fn leave(&self, generation: u64) {
         let mut current = self.current.lock().await;
         if current.generation == generation && current.connection.take().is_some() {
-            current.endpoint = (current.endpoint + 1) % self.options.endpoints.len();
+            current.endpoint = (current.endpoint + 1) % self.endpoints.len();
         }
     }
 
@@ -160,12 +176,12 @@ impl Cluster {
         let mut failed = Status::unsent("there are no members");
         if current.connection.as_ref().is_none_or(Connection::is_closed) {
             current.connection = None;
-            for _ in 0..self.options.endpoints.len() {
+            for _ in 0..self.endpoints.len() {
                 let place = current.endpoint;
-                let endpoint = &self.options.endpoints[place];
+                let endpoint = &self.endpoints[place];
                 // Already now: a caller that gives up meanwhile has no time left for the next one.
-                current.endpoint = (place + 1) % self.options.endpoints.len();
-                let opening = Connection::open(endpoint, self.options.tls.as_ref());
+                current.endpoint = (place + 1) % self.endpoints.len();
+                let opening = Connection::open(endpoint, current.tls.as_ref());
                 let opened = timeout(TO_CONNECT, opening).await;
                 match opened.unwrap_or_else(|_| Err(Status::unsent("it takes no connection"))) {
                     Ok(connection) => {
@@ -182,29 +198,31 @@ impl Cluster {
             }
         }
         let connection = current.connection.clone().ok_or(failed)?;
-        if current.token.is_none() && self.options.login.is_some() {
-            let token = self.authenticate(&connection).await;
+        if let (None, Some(login)) = (&current.token, &current.login) {
+            let token = authenticate(&connection, login).await;
             if token.as_ref().is_err_and(|status| status.code == UNAVAILABLE || status.code == 2) {
                 current.connection = None;
-                current.endpoint = (current.endpoint + 1) % self.options.endpoints.len();
+                current.endpoint = (current.endpoint + 1) % self.endpoints.len();
             }
             current.token = token?;
         }
         let (token, generation) = (current.token.clone(), current.generation);
         Ok(Ready { connection, token, generation })
     }
+}
 
-    async fn authenticate(&self, connection: &Connection) -> Result<Option<HeaderValue>, Status> {
-        let Some(login) = &self.options.login else { return Ok(None) };
-        let message = zeroize::Zeroizing::new(messages::authenticate(&login.user, &login.password));
-        let calling = connection.call(messages::AUTHENTICATE, None, &message, ATTEMPT);
-        let response = timeout(ATTEMPT, calling).await;
-        let response = response.unwrap_or_else(|_| Err(Status::unsent("no response")))?;
-        let token = messages::token(response).map_err(Status::sent)?;
-        let mut token = HeaderValue::from_maybe_shared(token).map_err(Status::sent)?;
-        token.set_sensitive(true);
-        Ok(Some(token))
-    }
+async fn authenticate(
+    connection: &Connection,
+    login: &Login,
+) -> Result<Option<HeaderValue>, Status> {
+    let message = zeroize::Zeroizing::new(messages::authenticate(&login.user, &login.password));
+    let calling = connection.call(messages::AUTHENTICATE, None, &message, ATTEMPT);
+    let response = timeout(ATTEMPT, calling).await;
+    let response = response.unwrap_or_else(|_| Err(Status::unsent("no response")))?;
+    let token = messages::token(response).map_err(Status::sent)?;
+    let mut token = HeaderValue::from_maybe_shared(token).map_err(Status::sent)?;
+    token.set_sensitive(true);
+    Ok(Some(token))
 }
 
 /// Whether the member has refused without beginning.

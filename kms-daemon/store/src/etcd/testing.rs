@@ -148,13 +148,23 @@ impl EtcdCluster {
         self.wait(member);
     }
 
+    /// The directory with the data of a member that was killed.
+    #[must_use]
+    pub fn data(&self, member: usize) -> PathBuf {
+        self.directory.path().join(format!("m{member}"))
+    }
+
     /// Removes the data of a member that was killed.
     ///
     /// # Panics
     /// If that cannot be done.
     pub fn forget(&self, member: usize) {
-        let data = self.directory.path().join(format!("m{member}"));
-        fs::remove_dir_all(data).expect("removed");
+        fs::remove_dir_all(self.data(member)).expect("removed");
+    }
+
+    /// Makes an authority and certificates in the place of the former ones. Members use them once they are restarted.
+    pub fn renew_certificates(&self) {
+        make_certificates(self.directory.path());
     }
 
     /// Process of a member, for signals.

@@ -64,6 +64,11 @@ impl Watcher {
         Arc::new(Self { cluster, keys, history, id, reached, known, renew })
     }
 
+    /// The cluster, and the revision up to which everything is in the history.
+    pub(super) fn reached(&self) -> (u64, Revision) {
+        (self.id, *self.reached.borrow())
+    }
+
     /// How long ago it was known that the watches have dealt with everything acknowledged by then.
     pub(super) fn lag(&self) -> Duration {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
