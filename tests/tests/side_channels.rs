@@ -30,8 +30,8 @@ const CALLS: usize = 10;
 /// most at each end. In that time keys that are not used for a minute leave the cache, so the calls with one secret
 /// have to fit, and a command that takes a minute would be ended by the watchdog.
 const SHIFT: u32 = 6;
-/// Most instructions between the secret that takes the fewest and the one that takes the most. Up to 150 were measured,
-/// which the line's encoding of zeros in a response adds.
+/// Most instructions between the secret that takes the fewest and the one that takes the most. Up to 160 were measured:
+/// a zero in a response takes the line's encoding a hundred instructions more.
 const BOUND: u64 = 300;
 /// The same for ECDSA: of signatures that are as long as each other some have a zero before *r* and some before *s*.
 /// An addition on a curve takes a thousand instructions.
