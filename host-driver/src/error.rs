@@ -139,6 +139,19 @@ pub enum CallError {
     /// The request exceeds what the protocol or the device's buffer holds.
     #[error("the request is too large for the device")]
     TooLarge,
+    /// The request is longer than any device of the pool takes that supports its key specs.
+    #[error(
+        "the request is a frame of {size} bytes, and {device}, which has the most room of the devices \
+         for it, takes {room}; add a device with more room, or send less data"
+    )]
+    NoRoom {
+        /// Length of the request's frame in bytes.
+        size: usize,
+        /// Longest frame that the device takes, in bytes.
+        room: u32,
+        /// Name of the device in the pool.
+        device: Arc<str>,
+    },
     /// More calls wait for the device than the host keeps.
     #[error("too many calls are waiting for the device; try again later, or add devices")]
     Overloaded,
@@ -190,6 +203,7 @@ impl CallError {
             | Self::NotAdmitted(_)
             | Self::Behind(_)
             | Self::TooLarge
+            | Self::NoRoom { .. }
             | Self::AuditChain(_)
             | Self::NoCapableDevice(_)
             | Self::CallerGone

@@ -225,7 +225,7 @@ impl Pool {
     /// Calls a device that fits `route`.
     ///
     /// # Errors
-    /// [`CallError`], [`CallError::NoCapableDevice`] if none supports the specs, [`CallError::TooLarge`] if
+    /// [`CallError`], [`CallError::NoCapableDevice`] if none supports the specs, [`CallError::NoRoom`] if
     /// those that do take no request of that length.
     pub async fn call_with<C: Command>(
         &self,
@@ -396,7 +396,9 @@ impl Shared {
             true => 0,
             false => self.next.fetch_add(1, Ordering::Relaxed),
         };
-        let (mut capable, mut lacks) = (false, None);
+        let mut capable = false;
+        // What the nearest of those that cannot take it lacks.
+        let mut nearest: Option<(Lack, &Arc<Slot>)> = None;
         let mut best: Option<(u64, &Arc<Slot>, Arc<Device>)> = None;
         for offset in 0..count {
             let Some(slot) = slots.get(start.wrapping_add(offset) % count) else { continue };
@@ -404,9 +406,11 @@ impl Shared {
                 continue;
             }
             match slot.candidate(needs, size) {
-                // What the nearest one lacks: a device with all specs is nearer than one without.
-                Candidate::Incapable(Lack::Spec(_)) if lacks.is_some() => {}
-                Candidate::Incapable(why) => lacks = Some(why),
+                Candidate::Incapable(lack) => {
+                    if nearest.is_none_or(|(other, _)| lack.is_less_than(other)) {
+                        nearest = Some((lack, slot));
+                    }
+                }
                 Candidate::NotNow => capable = true,
                 Candidate::Ready(device) => {
                     capable = true;
@@ -420,11 +424,11 @@ impl Shared {
                 }
             }
         }
-        match lacks {
+        match nearest {
             // Of a device that is not in the pool nothing is known; it is waited for.
-            Some(why) if !capable && only.is_none() => Err(match why {
+            Some((lack, slot)) if !capable && only.is_none() => Err(match lack {
                 Lack::Spec(spec) => CallError::NoCapableDevice(spec),
-                Lack::Room => CallError::TooLarge,
+                Lack::Room(room) => CallError::NoRoom { size, room, device: slot.name().into() },
             }),
             _ => Ok(best.map(|(_, slot, device)| (Arc::clone(slot), device))),
         }

@@ -176,6 +176,16 @@ impl Emulator {
         Self::start(directory, attachment, &attachment.firmware(), &noise, &arguments)
     }
 
+    /// As [`Emulator::boot`], with a clock that counts instructions: each takes 2^`shift` ns, at most 10.
+    ///
+    /// # Panics
+    /// As [`Emulator::boot`].
+    #[must_use]
+    pub fn boot_counted(directory: &Path, attachment: Attachment, shift: u32) -> Self {
+        let arguments = ["-icount".to_owned(), format!("shift={shift}")];
+        Self::start(directory, attachment, &attachment.firmware(), NOISE, &arguments)
+    }
+
     fn start(
         directory: &Path,
         attachment: Attachment,

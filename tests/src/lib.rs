@@ -28,6 +28,7 @@
 //! | [`probe`] | what is in a QEMU device's RAM, and a debugger |
 //! | [`costly`] | policies that take as much of a decision as they may |
 //! | [`instructions`] | what a command costs a device |
+//! | [`spread`] | whether that depends on secrets |
 //! | [`patience`] | waiting for what must happen, on a machine of any speed |
 //! | [`process`] | signals and captured output of child processes |
 //! | [`vectors`] | published test vectors, and what a registry makes of them |
@@ -73,6 +74,7 @@ pub mod remains;
 pub mod sdk;
 pub mod seed;
 pub mod signed;
+pub mod spread;
 pub mod testbed;
 pub mod tls;
 pub mod trails;

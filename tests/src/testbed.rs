@@ -148,6 +148,14 @@ impl Testbed {
         Self { line: Line::Emulated(attachment), directory, device: Running::Emulated(emulator) }
     }
 
+    /// A fresh emulated device each of whose instructions takes 2^`shift` ns, at most 10, of the time that it counts.
+    #[must_use]
+    pub fn counted(attachment: Attachment, shift: u32) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let emulator = Emulator::boot_counted(directory.path(), attachment, shift);
+        Self { line: Line::Emulated(attachment), directory, device: Running::Emulated(emulator) }
+    }
+
     /// As [`Testbed::power_cycle`], for a device that can be examined again. `meanwhile` may change
     /// what is in its directory.
     ///

@@ -135,7 +135,13 @@ const CHECKS: [Subcommand; 10] = [
     plain("clippy", "", "lint host crates and firmware", lint::clippy),
     plain("panics", "[--all] [--json]", "count what can panic in an image", panics::main),
     plain("sizes", "[--json] [--record FILE]", "memory use against its budget", sizes::main),
-    plain("constant-time", "", "watch the secret paths with Valgrind", constant_time::main),
+    Subcommand {
+        name: "constant-time",
+        options: "[--board NAME]",
+        about: "whether time depends on secrets",
+        more: constant_time::HELP,
+        run: constant_time::main,
+    },
     plain(
         "fuzz",
         "[--smoke] [--seconds N] [--target NAME]",

@@ -84,8 +84,20 @@ pub(super) enum Candidate {
 pub(super) enum Lack {
     /// This key spec.
     Spec(KeySpec),
-    /// Room for a request of that length.
-    Room,
+    /// Room for a request of that length: its frames have this many bytes at most.
+    Room(u32),
+}
+
+impl Lack {
+    /// Whether a device that lacks this is nearer to being the one than a device that lacks `other`: it has the
+    /// specs, or it has the specs and more room.
+    pub(super) const fn is_less_than(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Room(room), Self::Room(other)) => room > other,
+            (Self::Room(_), Self::Spec(_)) => true,
+            (Self::Spec(_), _) => false,
+        }
+    }
 }
 
 impl Slot {
@@ -131,7 +143,7 @@ impl Slot {
         let state = self.lock();
         let lack = |info: &DeviceInfo| match needs.lacking(&info.specs) {
             Some(spec) => Some(Lack::Spec(spec)),
-            None => (size > info.rx_bytes as usize).then_some(Lack::Room),
+            None => (size > info.rx_bytes as usize).then_some(Lack::Room(info.rx_bytes)),
         };
         if let Some(lack) = state.info.as_ref().and_then(lack) {
             return Candidate::Incapable(lack);
@@ -363,6 +375,10 @@ impl Slot {
         let state = self.lock();
         let error = state.last_error.as_deref().unwrap_or("no error yet");
         format!("{} is {}: {error}", self.member.name, state.service)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.member.name
     }
 
     pub(super) fn health(&self) -> DeviceHealth {

@@ -49,6 +49,16 @@ pub(super) fn refusal(error: CallError, busy: Busy) -> KmsError {
         let text = format!("KeySpec {spec:?} is not supported by this service.");
         return KmsError::new(Exception::UnsupportedOperation, text);
     }
+    if let CallError::NoRoom { size, room, .. } = &error {
+        // Which devices there are is nothing to clients; operators read it here.
+        tracing::warn!(%error, "a request was too long for every device that could serve it");
+        let excess = size.saturating_sub(usize::try_from(*room).unwrap_or(usize::MAX));
+        let text = format!(
+            "The request is {excess} bytes too long for the HSMs of this service. Shorten its data or \
+             its encryption context, or ask the operator to add an HSM with more memory."
+        );
+        return KmsError::new(Exception::Validation, text);
+    }
     if let CallError::NoPairYet(spec) = error {
         let text = format!(
             "No {spec:?} key pair was found in time. The HSM goes on looking for it. Try again."
@@ -170,6 +180,20 @@ mod tests {
             let seen = |busy| refusal(error.clone(), busy).exception();
             assert_eq!(seen(Busy::KeyUnavailable), with_key, "{error}");
             assert_eq!(seen(Busy::DependencyTimeout), without_key, "{error}");
+        }
+    }
+
+    /// Every operation may end so, and SDKs do not try again.
+    #[test]
+    fn a_request_that_no_device_has_room_for_is_the_callers() {
+        let error =
+            CallError::NoRoom { size: 17_000, room: 16_384, device: "serial:/dev/ttyACM0".into() };
+        for busy in [Busy::KeyUnavailable, Busy::DependencyTimeout, Busy::Import] {
+            let refusal = refusal(error.clone(), busy);
+            assert_eq!((refusal.exception(), refusal.status()), (Exception::Validation, 400));
+            let text = refusal.message().unwrap();
+            assert!(text.contains("616 bytes too long") && text.contains("encryption context"));
+            assert!(!text.contains("ttyACM0"), "{text}");
         }
     }
 

@@ -221,6 +221,44 @@ mod tests {
         }
     }
 
+    /// Runs the official schema over a bill.
+    fn validate(bill: &[u8]) -> Result<String> {
+        let file = tempfile(bill);
+        let mut python = crate::command::program(
+            crate::python::prepare()?,
+            ["tests/clients/bill_of_materials.py"],
+        );
+        let outcome = crate::command::output(python.arg(&file));
+        std::fs::remove_file(file).unwrap();
+        outcome
+    }
+
+    fn tempfile(bytes: &[u8]) -> std::path::PathBuf {
+        let name = format!("xtask-bill-{}.cdx.json", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_bill_is_as_the_schema_of_cyclonedx_has_it() {
+        let board = firmware::Board::named("mps2_an505").unwrap();
+        let algorithms = firmware::Algorithms::Small;
+        let toolchain = crate::toolchain::Toolchain::Rustup;
+        let image = Image { board, algorithms, elf: "/nowhere".into(), toolchain, warnings: 0 };
+        let elf = Artifact { name: name("1.2.3", &image, "elf"), bytes: vec![0x7F] };
+        let source = Source::find();
+        let bill = bill(&[image], &[elf], "1.2.3", &source).unwrap();
+        validate(&bill).unwrap();
+        // A schema that takes everything would show nothing.
+        let mut wrong: Value = serde_json::from_slice(&bill).unwrap();
+        wrong["components"][0]["hashes"][0]["content"] = json!("7f");
+        wrong["components"][1]["kind"] = json!("library");
+        let why = validate(wrong.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(why.contains("hashes[0].content: '7f' does not match"), "{why}");
+        assert!(why.contains("'kind' was unexpected"), "{why}");
+    }
+
     #[test]
     fn the_bill_of_the_programs_is_complete() {
         let source = Source::find();
