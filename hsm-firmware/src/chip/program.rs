@@ -85,6 +85,8 @@ fn mappings(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
 
     const MAPS: &str = "\

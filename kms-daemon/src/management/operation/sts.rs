@@ -108,7 +108,7 @@ pub(super) async fn assume_role(call: &mut Call<'_>) -> Result<Option<Node>, Iam
             false => None,
         };
         let Some(found) = found else {
-            let arn = bounded(arn, 256);
+            let arn = bounded(&arn, 256);
             let text =
                 format!("PolicyArns: {arn} is not a managed policy of the account {account}.");
             return Err(IamError::invalid(text));
