@@ -12,6 +12,8 @@ pub mod mps2_an386;
 pub mod mps2_an505;
 #[cfg(all(target_os = "none", not(feature = "verified-boot")))]
 mod no_update;
+#[cfg(all(any(feature = "rp2040", feature = "rp2350"), target_arch = "arm"))]
+mod pico;
 #[cfg(all(feature = "qemu_riscv32", target_arch = "riscv32"))]
 pub mod qemu_riscv32;
 #[cfg(target_os = "none")]

@@ -42,6 +42,8 @@ pub mod mps2;
 pub mod mpu;
 #[cfg(all(feature = "rp2040", target_arch = "arm"))]
 mod multiply;
+#[cfg(any(test, all(any(feature = "rp2040", feature = "rp2350"), target_arch = "arm")))]
+pub mod pico;
 #[cfg(all(any(feature = "rp2040", feature = "rp2350"), target_arch = "arm"))]
 pub mod pl011;
 #[cfg(target_arch = "riscv32")]

@@ -12,16 +12,15 @@ use hsm_protocol::domain::DeviceKind;
 use hsm_protocol::reset::ResetReason;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, LONGEST_SLEEP_US, Machine, Stability, WATCHDOG_US, algorithms};
+use super::bare::{self, Board, Machine, algorithms};
 use super::no_update::NoUpdate;
+use super::pico::{self, ROUNDS, Sleep};
 use super::room::{CoreMemory, FRAME, Heap, RECEIVE_BUFFER, no_heap};
-use crate::chip::cortex_m;
 use crate::chip::retained;
-use crate::chip::rp2040::{Alarm, BLOCK, DEVICES, Flash, LINE_RING, WATCHDOG};
+use crate::chip::rp2040::{BLOCK, DEVICES, Flash, LINE_RING, WATCHDOG};
 use crate::chip::uart_port::UartPort;
 use crate::nv::Geometry;
-use crate::rounds::Rounds;
-use crate::serve::{Line, LineBuffers, Runtime, serve};
+use crate::serve::{Line, LineBuffers, serve};
 
 /// Where the records are: the last 512 KiB of the flash.
 const RECORDS: Geometry = Geometry { start: 0, segment: BLOCK, segments: 8 };
@@ -32,8 +31,6 @@ static MEMORY: ConstStaticCell<CoreMemory> = ConstStaticCell::new(CoreMemory::ne
 static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static BUFFERS: ConstStaticCell<LineBuffers<FRAME>> = ConstStaticCell::new(LineBuffers::new());
 static HSM: StaticCell<Hsm<Board<Rp2040>>> = StaticCell::new();
-/// Whether the main loop comes round, without which the watchdog is not fed.
-static ROUNDS: Rounds = Rounds::new(WATCHDOG_US);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
@@ -43,21 +40,18 @@ pub fn run() -> ! {
     DEVICES.start(serve_interrupt);
     let flash = DEVICES.flash();
     DEVICES.protect();
-    while DEVICES.timer.set(Alarm::Wake, begin) {
-        cortex_m::wait();
-    }
+    pico::wait_until(&DEVICES.timer, begin);
 
     let board = || Board::new(Noise, flash, RECORDS, last);
     let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), board);
     hsm.start();
     let mut port = UartPort::new(&DEVICES.line);
     let mut lines = [Line::new(&mut port, BUFFERS.take())];
-    serve(hsm, &mut lines, &mut Sleep(Stability::new()));
-    retained::record(ResetReason::SOFTWARE);
-    WATCHDOG.bite()
+    serve(hsm, &mut lines, &mut Sleep::new(&DEVICES.timer));
+    halt(ResetReason::SOFTWARE)
 }
 
-/// Ends the firmware after a failure: nothing but the reason is left.
+/// Ends the firmware: nothing but the reason is left.
 pub fn halt(reason: ResetReason) -> ! {
     retained::record(reason);
     WATCHDOG.wipe_and_bite()
@@ -99,27 +93,5 @@ impl EntropySource for Noise {
 
     fn fill_raw(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
         DEVICES.noise.fill(&DEVICES.timer, out).map_err(|_| EntropyError)
-    }
-}
-
-/// Waiting on this board.
-struct Sleep(Stability);
-
-impl Runtime for Sleep {
-    fn wait(&mut self, alarm: Option<u64>) {
-        let now = DEVICES.timer.now_us();
-        self.0.at(now);
-        let longest = now.saturating_add(LONGEST_SLEEP_US);
-        if DEVICES.timer.set(Alarm::Wake, alarm.unwrap_or(u64::MAX).min(longest)) {
-            cortex_m::wait();
-        }
-    }
-
-    fn feed_watchdog(&mut self) {
-        ROUNDS.count();
-    }
-
-    fn should_stop(&mut self) -> bool {
-        bare::is_reset_wanted()
     }
 }

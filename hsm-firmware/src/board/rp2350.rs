@@ -13,16 +13,15 @@ use hsm_protocol::frame::Frame;
 use hsm_protocol::reset::ResetReason;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use super::bare::{self, Board, LONGEST_SLEEP_US, Machine, Stability, WATCHDOG_US, algorithms};
+use super::bare::{self, Board, Machine, algorithms};
 use super::no_update::NoUpdate;
+use super::pico::{self, ROUNDS, Sleep};
 use super::room::{CoreMemory, FRAME, Heap, no_heap};
-use crate::chip::cortex_m;
 use crate::chip::retained;
-use crate::chip::rp2350::{Alarm, DEVICES, Flash, Shown, WATCHDOG, take_sealing_key};
+use crate::chip::rp2350::{DEVICES, Flash, Shown, WATCHDOG, take_sealing_key};
 use crate::chip::uart_port::UartPort;
 use crate::nv::Geometry;
-use crate::rounds::Rounds;
-use crate::serve::{Line, LineBuffers, Responder, Runtime, serve};
+use crate::serve::{Line, LineBuffers, Responder, serve};
 use hsm_core::NextWork;
 
 /// Where the records are in their part of the flash: 512 KiB. Sixteen sectors of a segment wear alike.
@@ -33,8 +32,6 @@ static HEAP: ConstStaticCell<Heap> = ConstStaticCell::new(no_heap());
 static BUFFERS: ConstStaticCell<[LineBuffers<FRAME>; 2]> =
     ConstStaticCell::new([const { LineBuffers::new() }; 2]);
 static HSM: StaticCell<Hsm<Board<Rp2350>>> = StaticCell::new();
-/// Whether the main loop comes round, without which the watchdog is not fed.
-static ROUNDS: Rounds = Rounds::new(WATCHDOG_US);
 
 /// Runs the firmware; the entry point of the image.
 pub fn run() -> ! {
@@ -44,9 +41,7 @@ pub fn run() -> ! {
     DEVICES.start(serve_interrupt);
     let flash = DEVICES.flash();
     DEVICES.protect();
-    while DEVICES.timer.set(Alarm::Wake, begin) {
-        cortex_m::wait();
-    }
+    pico::wait_until(&DEVICES.timer, begin);
 
     let board = || Board::new(Noise, flash, RECORDS, last);
     let hsm = bare::make(&HSM, Memory::lent(MEMORY.take()), HEAP.take(), board);
@@ -55,7 +50,7 @@ pub fn run() -> ! {
     let mut usb = UartPort::new(&DEVICES.usb);
     let mut uart = UartPort::new(&DEVICES.uart);
     let mut lines = [Line::new(&mut usb, first), Line::new(&mut uart, second)];
-    serve(&mut Lit(hsm), &mut lines, &mut Sleep(Stability::new()));
+    serve(&mut Lit(hsm), &mut lines, &mut Sleep::new(&DEVICES.timer));
     halt(ResetReason::SOFTWARE)
 }
 
@@ -131,27 +126,5 @@ impl Responder for Lit {
         // Between two steps of a long search it goes on working.
         self.show(next != NextWork::AtOnce);
         next
-    }
-}
-
-/// Waiting on this board.
-struct Sleep(Stability);
-
-impl Runtime for Sleep {
-    fn wait(&mut self, alarm: Option<u64>) {
-        let now = DEVICES.timer.now_us();
-        self.0.at(now);
-        let longest = now.saturating_add(LONGEST_SLEEP_US);
-        if DEVICES.timer.set(Alarm::Wake, alarm.unwrap_or(u64::MAX).min(longest)) {
-            cortex_m::wait();
-        }
-    }
-
-    fn feed_watchdog(&mut self) {
-        ROUNDS.count();
-    }
-
-    fn should_stop(&mut self) -> bool {
-        bare::is_reset_wanted()
     }
 }

@@ -8,16 +8,14 @@
 mod clocks;
 mod flash;
 mod noise;
-mod timer;
-mod watchdog;
 
 pub use flash::{BLOCK, Flash};
 pub use noise::{NoNoise, RingOscillator};
-pub use timer::{Alarm, Timer};
-pub use watchdog::Watchdog;
 
 use super::cortex_m;
 use super::mpu::{self, Kind, Region};
+use super::pico::timer::Alarm;
+use super::pico::{timer, watchdog::Watchdog};
 use super::pl011::Uart;
 use super::register::Register;
 use super::ring::Ring;
@@ -68,6 +66,14 @@ const FUNCTION_UART: u32 = 2;
 // Apart from the UART, so that they are zeroed memory and not part of the image.
 static LINE_BYTES: Ring<LINE_RING> = Ring::new();
 
+/// The timer.
+pub type Timer = timer::Timer<0x34>;
+
+/// What the watchdog resets, in the power-on state machine (2.13.5).
+const POWER_ON_WATCHDOG: usize = 0x4001_0000 + 0x08;
+/// All but the two oscillators.
+const ALL_BUT_OSCILLATORS: u32 = 0x0001_FFFC;
+
 /// The devices.
 // SAFETY: these are their addresses, and they are used by nothing else.
 pub static DEVICES: Rp2040 = unsafe {
@@ -78,8 +84,9 @@ pub static DEVICES: Rp2040 = unsafe {
     }
 };
 /// The watchdog. A constant, as what is in RAM may be broken when it is needed.
-// SAFETY: this is its address.
-pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(WATCHDOG_BASE) };
+// SAFETY: these are its addresses.
+pub const WATCHDOG: Watchdog =
+    unsafe { Watchdog::new(WATCHDOG_BASE, POWER_ON_WATCHDOG, ALL_BUT_OSCILLATORS) };
 
 /// The second stage of the boot for the Pico's flash, a W25Q16JV: it has the flash read as memory. The boot
 /// ROM checks the checksum in its last four bytes (2.8.1.3).
@@ -107,6 +114,7 @@ impl Rp2040 {
         reset(ALL_SUBSYSTEMS & !FLASH_PINS);
         release(PLL_SYS | IO_BANK_0 | PADS_BANK_0 | TIMER_BIT | UART_0_BIT);
         clocks::start_fast();
+        clocks::start_microseconds(WATCHDOG_BASE);
         WATCHDOG.start();
         for pin in LINE_PINS {
             // SAFETY: this is the pin's control register, of two that each pin has.
@@ -115,7 +123,7 @@ impl Rp2040 {
         self.line.start(clocks::SYSTEM_HZ, LINE_RATE);
         cortex_m::open_interrupts(&ALARM_SOURCES, handler);
         cortex_m::open_interrupts(&[LINE_SOURCE], handler);
-        self.feed_watchdog();
+        WATCHDOG.feed_by(&self.timer);
     }
 
     /// Serves the interrupt of a source.
@@ -126,25 +134,17 @@ impl Rp2040 {
             _ if source == wake => self.timer.acknowledge(Alarm::Wake),
             _ if source == feed => {
                 self.timer.acknowledge(Alarm::Feed);
-                self.feed_watchdog();
+                WATCHDOG.feed_by(&self.timer);
             }
             _ => {}
         }
-    }
-
-    /// Fed by an interrupt, as its longest time is shorter than that of a command may be: the handler looks first whether
-    /// the main loop comes round. A core that serves no interrupts, as one that locks up because it faults without a
-    /// stack (Armv6-M Architecture Reference Manual, B1.5.15), is reset by the watchdog.
-    fn feed_watchdog(&self) {
-        WATCHDOG.feed();
-        self.timer.set(Alarm::Feed, self.timer.now_us() + watchdog::FEED_US);
     }
 
     /// Returns the part of the flash that holds the records.
     #[must_use]
     pub fn flash(&self) -> Flash {
         // SAFETY: the memory map gives this part to nothing else; `protect` comes later.
-        unsafe { Flash::new(&raw const __records_start, &raw const __records_end) }
+        unsafe { flash::part(&raw const __records_start, &raw const __records_end) }
     }
 
     /// Protects memory: from now on code and constants cannot be written, nothing but code runs, and what

@@ -13,13 +13,8 @@ mod led;
 #[cfg(target_arch = "arm")]
 mod noise;
 mod otp;
-mod pages;
-#[cfg(target_arch = "arm")]
-mod timer;
 #[cfg(target_arch = "arm")]
 mod usb;
-#[cfg(target_arch = "arm")]
-mod watchdog;
 
 pub use led::Shown;
 pub use otp::{KEY_LOCK, KEY_ROW, LOCK_ROW, Locks, chip_number, take_sealing_key};
@@ -27,13 +22,11 @@ pub use otp::{KEY_LOCK, KEY_ROW, LOCK_ROW, Locks, chip_number, take_sealing_key}
 #[cfg(target_arch = "arm")]
 mod devices;
 #[cfg(target_arch = "arm")]
-pub use devices::{DEVICES, Rp2350, WATCHDOG};
+pub use devices::{DEVICES, Rp2350, Timer, WATCHDOG};
 #[cfg(target_arch = "arm")]
 pub use flash::Flash;
 #[cfg(target_arch = "arm")]
 pub use noise::{NoAnswer, Trng};
-#[cfg(target_arch = "arm")]
-pub use timer::{Alarm, Timer};
 
 /// Aliases of a register that set or clear the bits written (2.1.3).
 #[cfg(target_arch = "arm")]

@@ -10,7 +10,7 @@ const PLL: usize = 0x4002_8000;
 /// Frequency of the system clock, which the UART has as well, in Hz.
 pub(super) const SYSTEM_HZ: u32 = CRYSTAL_MHZ * FEEDBACK / (DIVIDERS[0] * DIVIDERS[1]) * 1_000_000;
 /// Of the Pico, in MHz.
-pub(super) const CRYSTAL_MHZ: u32 = 12;
+const CRYSTAL_MHZ: u32 = 12;
 /// 1500 MHz, within the 750 to 1600 that the oscillator of the PLL has.
 const FEEDBACK: u32 = 125;
 const DIVIDERS: [u32; 2] = [6, 2];
@@ -69,6 +69,13 @@ pub(super) fn start_fast() {
     write(PERIPHERAL_CTRL, PERIPHERAL_ENABLE);
 }
 
+/// Has the watchdog make the timer's microseconds out of the crystal's clock (4.7.2).
+pub(super) fn start_microseconds(watchdog: usize) {
+    const TICK: usize = 0x2C;
+    const TICK_ENABLE: u32 = 1 << 9;
+    write(watchdog + TICK, TICK_ENABLE | CRYSTAL_MHZ);
+}
+
 /// Switches a clock generator, and waits until it has.
 fn select(control: usize, selected: usize, source: u32) {
     write(control, source);
@@ -76,7 +83,7 @@ fn select(control: usize, selected: usize, source: u32) {
 }
 
 fn write(address: usize, value: u32) {
-    // SAFETY: only the registers above get here.
+    // SAFETY: only the registers above get here, and the watchdog's.
     unsafe { Register::new(address) }.write(value);
 }
 

@@ -8,21 +8,17 @@ use core::arch::global_asm;
 use core::mem;
 use core::ptr;
 
-use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
-};
+use embedded_storage::nor_flash::NorFlashErrorKind;
 
 use super::super::cortex_m;
-use super::super::flash_words::{FlashWords, WORD};
 use super::super::mpu::{Kind, Region};
+use super::super::pico::flash::{PAGE, PagedFlash, Programmer, SECTOR};
 use super::BOOT2;
 
-/// Bytes of a sector, the least that is erased.
-const SECTOR: u32 = 4096;
+/// Bytes of a word.
+const WORD: usize = size_of::<u32>();
 /// Bytes of a block, which is erased at once in 0.15 to 2 seconds (W25Q16JV data sheet, 9.6).
 pub const BLOCK: u32 = 64 * 1024;
-/// Bytes that are programmed at a time.
-const PAGE: usize = 256;
 /// The command that erases a block.
 const BLOCK_ERASE: usize = 0xD8;
 
@@ -91,7 +87,7 @@ pub(super) fn routine_region() -> Region {
 
 /// The functions of the boot ROM.
 #[derive(Clone, Copy, Debug)]
-struct Rom {
+struct Functions {
     connect_flash: usize,
     exit_xip: usize,
     erase: usize,
@@ -99,7 +95,7 @@ struct Rom {
     flush_cache: usize,
 }
 
-impl Rom {
+impl Functions {
     fn find() -> Self {
         // SAFETY: the ROM has two addresses of 16 bits there, of its table and of a function of this type.
         let [table, lookup] = unsafe {
@@ -122,27 +118,40 @@ impl Rom {
     }
 }
 
-/// A part of the flash, addressed from its start.
+/// The part of the flash that is for the records.
+pub type Flash = PagedFlash<Rom>;
+
+/// The part between two addresses, at which it is read past the cache. Fills the RAM of the routine.
+///
+/// # Safety
+/// The part must be within the flash, begin and end with a sector, and nothing else may use it. The RAM at
+/// `__ram_code` must not be write-protected yet.
+pub(super) unsafe fn part(start: *const u8, end: *const u8) -> Flash {
+    let size = end.addr() - start.addr();
+    let start = start.expose_provenance();
+    let within = u32::try_from(start).unwrap_or(u32::MAX) - UNCACHED;
+    // SAFETY: the caller promises what is asked for there.
+    unsafe { PagedFlash::new(start, size, Rom::new(within)) }
+}
+
+/// The boot ROM, which programs a part of the flash.
 #[derive(Debug)]
-pub struct Flash {
-    words: FlashWords,
+pub struct Rom {
+    functions: Functions,
     /// Of the part, within the flash.
     start: u32,
-    rom: Rom,
     /// The routine in RAM.
     routine: extern "C" fn(&Operation),
     /// The second stage in RAM.
     boot2: usize,
 }
 
-impl Flash {
-    /// The part between two addresses, at which it is read past the cache. Fills the RAM of the routine.
+impl Rom {
+    /// For the part that begins at `start` within the flash. Fills the RAM of the routine.
     ///
     /// # Safety
-    /// The part must be within the flash, begin and end with a sector, and nothing else may use it. The RAM at
-    /// `__ram_code` must not be write-protected yet.
-    #[must_use]
-    pub unsafe fn new(start: *const u8, end: *const u8) -> Self {
+    /// The RAM at `__ram_code` must not be write-protected yet.
+    unsafe fn new(start: u32) -> Self {
         let from = &raw const flash_routine;
         let words = ((&raw const flash_routine_end).addr() - from.addr()) / WORD;
         let ram = (&raw mut __ram_code).cast::<u32>();
@@ -155,21 +164,13 @@ impl Flash {
             let entry = ram.cast::<u8>().cast_const().wrapping_add(1).cast::<()>();
             (boot2, mem::transmute::<*const (), extern "C" fn(&Operation)>(entry))
         };
-        let size = end.addr() - start.addr();
-        let start = start.expose_provenance();
-        Self {
-            // SAFETY: the caller promises what is asked for there.
-            words: unsafe { FlashWords::new(start, size) },
-            start: u32::try_from(start).unwrap_or(u32::MAX) - UNCACHED,
-            rom: Rom::find(),
-            routine,
-            boot2: boot2.expose_provenance() + 1,
-        }
+        let boot2 = boot2.expose_provenance() + 1;
+        Self { functions: Functions::find(), start, routine, boot2 }
     }
 
     /// Has the ROM work on the flash.
     fn operate(&mut self, function: usize, arguments: [usize; 4]) {
-        let Rom { connect_flash, exit_xip, flush_cache, .. } = self.rom;
+        let Functions { connect_flash, exit_xip, flush_cache, .. } = self.functions;
         let boot2 = self.boot2;
         let operation =
             Operation { connect_flash, exit_xip, function, flush_cache, boot2, arguments };
@@ -181,60 +182,24 @@ impl Flash {
     }
 }
 
-impl ErrorType for Flash {
-    type Error = NorFlashErrorKind;
-}
+impl Programmer for Rom {
+    /// The ROM erases a block at once, which is faster than sector by sector.
+    const STEP: u32 = BLOCK;
 
-impl ReadNorFlash for Flash {
-    const READ_SIZE: usize = WORD;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        check_read(self, offset, bytes.len())?;
-        self.words.read(offset, bytes);
+    fn erase(&mut self, offset: u32, size: u32) -> Result<(), NorFlashErrorKind> {
+        let arguments = [self.address(offset), size as usize, BLOCK as usize, BLOCK_ERASE];
+        self.operate(self.functions.erase, arguments);
         Ok(())
     }
 
-    fn capacity(&self) -> usize {
-        self.words.size()
-    }
-}
-
-impl NorFlash for Flash {
-    const WRITE_SIZE: usize = WORD;
-    const ERASE_SIZE: usize = SECTOR as usize;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        check_erase(self, from, to)?;
-        let mut at = from;
-        while at < to {
-            // A block at most, so that interrupts are open in between.
-            let end = to.min((at / BLOCK + 1) * BLOCK);
-            let arguments = [self.address(at), (end - at) as usize, BLOCK as usize, BLOCK_ERASE];
-            self.operate(self.rom.erase, arguments);
-            at = end;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        check_write(self, offset, bytes.len())?;
-        self.words.check_programming(offset as usize, bytes)?;
-        let mut at = offset;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // The ROM programs whole pages, from RAM. Ones change nothing.
-            let mut page = [0xFF; PAGE];
-            let within = at as usize % PAGE;
-            let (now, later) = rest.split_at(rest.len().min(PAGE - within));
-            for (cell, byte) in page.iter_mut().skip(within).zip(now) {
-                *cell = *byte;
-            }
-            let start = self.address(at) - within;
-            let data = page.as_ptr().expose_provenance();
-            self.operate(self.rom.program, [start, data, PAGE, 0]);
-            at += u32::try_from(now.len()).map_err(|_| NorFlashErrorKind::Other)?;
-            rest = later;
-        }
+    /// From RAM, where the page is.
+    fn program(
+        &mut self,
+        offset: u32,
+        page: &mut [u8; PAGE as usize],
+    ) -> Result<(), NorFlashErrorKind> {
+        let arguments = [self.address(offset), page.as_ptr().expose_provenance(), page.len(), 0];
+        self.operate(self.functions.program, arguments);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! influenced from outside. Nobody has assessed it for Strongroom: see the board's claim.
 
 use super::super::register::Register;
-use super::timer::Timer;
+use super::Timer;
 
 const STATUS: usize = 0x18;
 const RANDOM_BIT: usize = 0x1C;

@@ -7,18 +7,18 @@ use usb_device::bus::UsbBusAllocator;
 
 use super::super::cortex_m;
 use super::super::mpu::{self, Kind, Region};
+use super::super::pico::timer::Alarm;
+use super::super::pico::{timer, watchdog::Watchdog};
 use super::super::pl011::Uart;
 use super::super::ring::Ring;
 use super::super::usb_serial::Serial;
 use super::clocks::{self, SYSTEM_HZ};
-use super::flash::Flash;
+use super::flash::{self, Flash};
 use super::led::{Led, Shown};
 use super::noise::Trng;
 use super::otp::{Locks, chip_number};
 use super::register;
-use super::timer::{Alarm, Timer};
 use super::usb::Bus;
-use super::watchdog::{FEED_US, Watchdog};
 
 /// Bytes of the receive ring of each line. Both lines hold the host off when it is full: USB by itself, the UART by
 /// its RTS output. So it may have less than the device announces in `rx_bytes`: the rest waits at the host.
@@ -91,6 +91,14 @@ static UART_BYTES: Ring<LINE_RING> = Ring::new();
 static BUS: StaticCell<UsbBusAllocator<Bus>> = StaticCell::new();
 static NUMBER: StaticCell<[u8; 16]> = StaticCell::new();
 
+/// Timer 0, which counts microseconds once its tick generator runs.
+pub type Timer = timer::Timer<0x3C>;
+
+/// What the watchdog resets, in the power-on state machine (7.4).
+const POWER_ON_WATCHDOG: usize = 0x4001_8000 + 0x08;
+/// All but the oscillators: so the boot ROM runs again, and reads OTP again.
+const ALL_BUT_OSCILLATORS: u32 = 0x01FF_FFFF & !(1 << 2 | 1 << 3);
+
 /// The devices.
 pub struct Rp2350 {
     /// USB: the line to the host.
@@ -116,8 +124,9 @@ pub static DEVICES: Rp2350 = unsafe {
     }
 };
 /// The watchdog. A constant, as what is in RAM may be broken when it is needed.
-// SAFETY: this is its address.
-pub const WATCHDOG: Watchdog = unsafe { Watchdog::new(WATCHDOG_BASE) };
+// SAFETY: these are its addresses.
+pub const WATCHDOG: Watchdog =
+    unsafe { Watchdog::new(WATCHDOG_BASE, POWER_ON_WATCHDOG, ALL_BUT_OSCILLATORS) };
 
 impl Rp2350 {
     /// Starts clocks and devices, and opens their interrupts; once. `handler` is to call [`Rp2350::interrupt`].
@@ -137,7 +146,7 @@ impl Rp2350 {
         cortex_m::open_interrupts(&ALARM_SOURCES, handler);
         cortex_m::open_interrupts(&[USB_SOURCE, LINE_SOURCE], handler);
         WATCHDOG.start();
-        self.feed_watchdog();
+        WATCHDOG.feed_by(&self.timer);
         self.uart.start(SYSTEM_HZ, LINE_RATE);
         let number = core::str::from_utf8(NUMBER.init_with(chip_number)).unwrap_or_default();
         let bus = BUS.init_with(|| UsbBusAllocator::new(Bus::start()));
@@ -153,17 +162,10 @@ impl Rp2350 {
             _ if source == wake => self.timer.acknowledge(Alarm::Wake),
             _ if source == feed => {
                 self.timer.acknowledge(Alarm::Feed);
-                self.feed_watchdog();
+                WATCHDOG.feed_by(&self.timer);
             }
             _ => {}
         }
-    }
-
-    /// Fed by an interrupt, as its longest time is shorter than that of a command may be: the handler looks first whether
-    /// the main loop comes round. A core that serves no interrupts is reset by the watchdog.
-    fn feed_watchdog(&self) {
-        WATCHDOG.feed();
-        self.timer.set(Alarm::Feed, self.timer.now_us() + FEED_US);
     }
 
     /// Has the light show something.
@@ -177,7 +179,7 @@ impl Rp2350 {
         let start = (&raw const __records_start).addr();
         let size = (&raw const __records_size).addr();
         // SAFETY: the memory map gives these bytes to nothing else.
-        unsafe { Flash::new(start, size) }
+        unsafe { flash::part(start, size) }
     }
 
     /// Protects memory: from now on code and constants cannot be written, nothing but code runs, no stack grows below

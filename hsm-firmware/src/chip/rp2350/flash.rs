@@ -8,18 +8,11 @@
 //!
 //! It is read where neither the cache nor address translation is in between (2.2, 4.4).
 
-use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
-};
-use zeroize::Zeroize;
+use embedded_storage::nor_flash::NorFlashErrorKind;
 
 use super::super::cortex_m;
-use super::super::flash_words::{FlashWords, WORD};
+use super::super::pico::flash::{PAGE, PagedFlash, Programmer, SECTOR};
 use super::super::register::Register;
-use super::pages::{PAGE, pages};
-
-/// Bytes of a sector, the least that is erased.
-const SECTOR: u32 = 4096;
 
 /// Where storage begins that is read uncached and not translated.
 const WINDOW: usize = 0x1C00_0000;
@@ -42,30 +35,31 @@ const PROGRAM: u32 = 1 << 16 | BY_SECURE;
 type Lookup = unsafe extern "C" fn(code: u32, mask: u32) -> usize;
 type FlashOp = unsafe extern "C" fn(flags: u32, address: u32, size: u32, bytes: *mut u8) -> i32;
 
-/// Part of the flash.
+/// The part of the flash that is for the records.
+pub type Flash = PagedFlash<Rom>;
+
+/// The part at an address in the window that is read uncached and not translated. Reads the boot ROM's table, so
+/// memory must not be protected yet.
+///
+/// # Safety
+/// Nothing else may use these bytes, whole sectors, and there must be an RP2350 around.
+#[allow(clippy::cast_possible_truncation)] // addresses have 32 bits
+pub(super) unsafe fn part(window: usize, size: usize) -> Flash {
+    let start = STORAGE + (window - WINDOW) as u32;
+    // SAFETY: the caller promises that nothing else uses them.
+    unsafe { PagedFlash::new(window, size, Rom { start, op: find() }) }
+}
+
+/// The boot ROM, which programs a part of the flash.
 #[derive(Debug)]
-pub struct Flash {
-    words: FlashWords,
-    /// Storage address of the first byte.
+pub struct Rom {
+    /// Storage address of the first byte of the part.
     start: u32,
     /// `None` if the boot ROM does not have the function.
     op: Option<FlashOp>,
 }
 
-impl Flash {
-    /// The flash at an address in the window that is read uncached and not translated. Reads the boot ROM's
-    /// table, so memory must not be protected yet.
-    ///
-    /// # Safety
-    /// Nothing else may use these bytes, whole sectors, and there must be an RP2350 around.
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // addresses have 32 bits
-    pub(super) unsafe fn new(window: usize, size: usize) -> Self {
-        let start = STORAGE + (window - WINDOW) as u32;
-        // SAFETY: the caller promises that nothing else uses them.
-        Self { words: unsafe { FlashWords::new(window, size) }, start, op: find() }
-    }
-
+impl Rom {
     /// Has the boot ROM do something with bytes from an offset on.
     fn run(
         &self,
@@ -75,12 +69,29 @@ impl Flash {
         bytes: *mut u8,
     ) -> Result<(), NorFlashErrorKind> {
         let op = self.op.ok_or(NorFlashErrorKind::Other)?;
-        // SAFETY: the function has this signature. Callers have checked offset and size, `new` was promised that
+        // SAFETY: the function has this signature. `PagedFlash` has checked offset and size, `part` was promised that
         // part of the flash, and `bytes` has `size` bytes if the flags say program. Nothing that is read from
         // flash runs meanwhile: this core waits for the function, and interrupts are closed.
         let status =
             cortex_m::without_interrupts(|| unsafe { op(flags, self.start + offset, size, bytes) });
         if status == 0 { Ok(()) } else { Err(NorFlashErrorKind::Other) }
+    }
+}
+
+impl Programmer for Rom {
+    const STEP: u32 = SECTOR;
+
+    fn erase(&mut self, offset: u32, size: u32) -> Result<(), NorFlashErrorKind> {
+        self.run(ERASE, offset, size, core::ptr::null_mut())
+    }
+
+    /// What is programmed as ones stays as it is (data sheet of the W25Q32JV, Page Program).
+    fn program(
+        &mut self,
+        offset: u32,
+        page: &mut [u8; PAGE as usize],
+    ) -> Result<(), NorFlashErrorKind> {
+        self.run(PROGRAM, offset, PAGE, page.as_mut_ptr())
     }
 }
 
@@ -99,53 +110,5 @@ fn find() -> Option<FlashOp> {
             0 => None,
             function => Some(core::mem::transmute::<usize, FlashOp>(function)),
         }
-    }
-}
-
-impl ErrorType for Flash {
-    type Error = NorFlashErrorKind;
-}
-
-impl ReadNorFlash for Flash {
-    const READ_SIZE: usize = WORD;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        check_read(self, offset, bytes.len())?;
-        self.words.read(offset, bytes);
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.words.size()
-    }
-}
-
-impl NorFlash for Flash {
-    const WRITE_SIZE: usize = WORD;
-    const ERASE_SIZE: usize = SECTOR as usize;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        check_erase(self, from, to)?;
-        // One at a time, so that interrupts are served in between.
-        (from..to)
-            .step_by(SECTOR as usize)
-            .try_for_each(|sector| self.run(ERASE, sector, SECTOR, core::ptr::null_mut()))
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        check_write(self, offset, bytes.len())?;
-        self.words.check_programming(offset as usize, bytes)?;
-        // What is programmed as ones stays as it is (data sheet of the W25Q32JV, Page Program).
-        let mut buffer = [0xFF; PAGE as usize];
-        let mut program = |(page, place, part): (u32, usize, &[u8])| {
-            buffer.fill(0xFF);
-            for (byte, place) in part.iter().zip(buffer.iter_mut().skip(place)) {
-                *place = *byte;
-            }
-            self.run(PROGRAM, page, PAGE, buffer.as_mut_ptr())
-        };
-        let result = pages(offset, bytes).try_for_each(&mut program);
-        buffer.zeroize();
-        result
     }
 }

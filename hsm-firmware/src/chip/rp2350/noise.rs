@@ -5,8 +5,8 @@
 //! would hide its failures from the health tests of SP 800-90B, which are the core's. What cannot be bypassed is
 //! the register that collects 192 bits.
 
+use super::Timer;
 use super::register;
-use super::timer::Timer;
 
 const RING_CONFIG: usize = 0x10C;
 const VALID: usize = 0x110;

@@ -1,7 +1,8 @@
-//! The timer (4.6): microseconds since it was released from reset, and alarms.
+//! The timer (RP2040 data sheet, 4.6; RP2350 data sheet, 12.8): microseconds since it was released from reset, and
+//! alarms.
 
 use super::super::cortex_m;
-use super::super::register::Register;
+use super::super::register::{Register, halves};
 
 /// The first alarm's register; the others follow.
 const ALARMS: usize = 0x10;
@@ -9,9 +10,6 @@ const ALARMS: usize = 0x10;
 const ARMED: usize = 0x20;
 const RAW_HIGH: usize = 0x24;
 const RAW_LOW: usize = 0x28;
-/// Raised interrupts; a written 1 clears.
-const RAISED: usize = 0x34;
-const ENABLED: usize = 0x38;
 
 /// How far ahead an alarm is set at most, in microseconds: it compares 32 bits of the time.
 const FARTHEST_US: u64 = 1 << 31;
@@ -31,17 +29,20 @@ impl Alarm {
     }
 }
 
-/// The timer.
+/// The timer. `RAISED` is the offset of its register of raised interrupts, in which a written 1 clears; the register
+/// that enables them follows.
 #[derive(Debug)]
-pub struct Timer {
+pub struct Timer<const RAISED: usize> {
     base: usize,
 }
 
-impl Timer {
+impl<const RAISED: usize> Timer<RAISED> {
+    const ENABLED: usize = RAISED + 4;
+
     /// The timer at a base address.
     ///
     /// # Safety
-    /// `base` must be that of the timer.
+    /// `base` must be that of a timer which has this register.
     #[must_use]
     pub const unsafe fn new(base: usize) -> Self {
         Self { base }
@@ -67,23 +68,18 @@ impl Timer {
     pub fn set(&self, alarm: Alarm, time_us: u64) -> bool {
         cortex_m::without_interrupts(|| {
             let farthest = self.now_us().saturating_add(FARTHEST_US);
-            let [time, _] = super::super::register::halves(time_us.min(farthest));
-            let enabled = self.register(ENABLED);
+            let [time, _] = halves(time_us.min(farthest));
+            let enabled = self.register(Self::ENABLED);
             enabled.write(enabled.read() | alarm.bit());
             self.register(ALARMS + 4 * alarm as usize).write(time);
             // It is raised when the time is equal, so one that was set too late would wait for the next
             // turn of 32 bits.
             let ahead = self.now_us() < time_us;
             if !ahead {
-                self.stop(alarm);
+                self.register(ARMED).write(alarm.bit());
             }
             ahead
         })
-    }
-
-    /// Takes an alarm back.
-    pub fn stop(&self, alarm: Alarm) {
-        self.register(ARMED).write(alarm.bit());
     }
 
     /// Takes away the reason of an alarm's interrupt.

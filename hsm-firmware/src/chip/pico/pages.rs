@@ -1,7 +1,7 @@
 //! Pages of the flash: how bytes are cut into the pages that are programmed.
 
 /// Bytes of a page, which is programmed at a time.
-pub(super) const PAGE: u32 = 256;
+pub const PAGE: u32 = 256;
 
 /// Cuts bytes at the borders of pages: for each page its offset, the place of the bytes in it, and the bytes.
 pub(super) fn pages(offset: u32, bytes: &[u8]) -> impl Iterator<Item = (u32, usize, &[u8])> {
