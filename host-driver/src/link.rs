@@ -60,17 +60,32 @@ struct State {
 }
 
 /// The answer to a message, when it comes.
-pub(crate) struct Pending(oneshot::Receiver<Outcome>);
+pub(crate) struct Pending {
+    answer: oneshot::Receiver<Outcome>,
+    shared: Arc<Shared>,
+}
 
 impl Future for Pending {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        Pin::new(&mut self.0).poll(cx).map(|received| {
+        Pin::new(&mut self.answer).poll(cx).map(|received| {
             received.unwrap_or_else(|_| {
                 Err(CallError::LinkDown { reason: "the line was closed".into(), sent: true })
             })
         })
+    }
+}
+
+impl Drop for Pending {
+    /// The caller may be gone between the answer and a look at it, as when another device was faster.
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(unheard) = self.answer.try_recv()
+            && self.shared.keep_receipt(unheard)
+        {
+            self.shared.signal.raise();
+        }
     }
 }
 
@@ -124,7 +139,7 @@ impl Link {
             }
             None => state.exchange.submit(message, ticket, deadline, Instant::now()),
         });
-        Pending(pending)
+        Pending { answer: pending, shared: Arc::clone(&self.shared) }
     }
 
     pub(crate) fn set_credit(&self, credit: Credit) {
@@ -184,15 +199,20 @@ impl Shared {
                 Some(ticket) => ticket.tell(outcome),
                 None => Some(outcome),
             };
-            if let Some(Ok(Answer { receipt: Some(receipt), .. })) = unheard
-                && let Some(chain) = self.chain.lock().as_mut()
-            {
-                chain.keep_orphan(receipt);
+            if let Some(unheard) = unheard {
+                self.keep_receipt(unheard);
             }
         }
         if lost || (answered && self.chain.has_news()) {
             self.signal.raise();
         }
+    }
+
+    /// Keeps the receipt of an answer that no caller hears, for the audit sink. Returns whether it has one.
+    fn keep_receipt(&self, unheard: Outcome) -> bool {
+        let Ok(Answer { receipt: Some(receipt), .. }) = unheard else { return false };
+        let mut chain = self.chain.lock();
+        chain.as_mut().map(|chain| chain.keep_orphan(receipt)).is_some()
     }
 }
 

@@ -1,6 +1,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 
 use hsm_protocol::command::random::Random;
 use hsm_protocol::{ErrorCode, ModuleState, Role};
@@ -166,6 +167,28 @@ fn a_deadline_ends_the_call_and_not_the_session() {
     device.synchronise_audit(&sink).unwrap();
     let late: Vec<u64> = (0..fake.entries() - 1).collect();
     assert_eq!(*sink.missed.lock().unwrap(), late);
+}
+
+/// Of two devices that were asked, the other one was faster by a little: the answer has come, and nobody looks at it.
+#[test]
+fn an_answer_that_nobody_looks_at_is_on_record() {
+    let fake = FakeDevice::new();
+    let (device, sink) = (open(&fake), Sink::default());
+    device.synchronise_audit(&sink).unwrap();
+    fake.delay_us.store(10_000, Ordering::SeqCst);
+    let command = Random { length: 16 };
+    // On a slow machine it may be there at the first look.
+    let unseen = (0..100).find(|number| {
+        let mut call = std::pin::pin!(device.call(&command, tag(*number)));
+        let mut context = Context::from_waker(Waker::noop());
+        let is_seen = call.as_mut().poll(&mut context).is_ready();
+        // Answers come in order.
+        random(&device, 1000).unwrap();
+        !is_seen
+    });
+    let entry = 2 * unseen.expect("an answer takes its time");
+    device.synchronise_audit(&sink).unwrap();
+    assert_eq!(*sink.missed.lock().unwrap(), [entry]);
 }
 
 #[test]
