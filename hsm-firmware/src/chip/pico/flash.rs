@@ -171,7 +171,7 @@ mod tests {
         flash.erase(0, 5 * SECTOR).unwrap();
         let bytes: Vec<u8> = (0..=255).cycle().take(600).collect();
         flash.write(PAGE - 8, &bytes).unwrap();
-        assert_eq!(flash.programmer.programmed, [0, PAGE, 2 * PAGE]);
+        assert_eq!(flash.programmer.programmed, [0, PAGE, 2 * PAGE, 3 * PAGE]);
         let mut found = std::vec![0; 616];
         flash.read(PAGE - 16, &mut found).unwrap();
         assert_eq!(found[8..608], bytes);
