@@ -17,6 +17,8 @@ use hsm_tests::people::told;
 use kms_store::etcd::testing::EtcdCluster;
 use serde_json::{Value, json};
 
+#[path = "etcd/domain_key.rs"]
+mod domain_key;
 #[path = "etcd/older.rs"]
 mod older;
 #[path = "etcd/renewal.rs"]

@@ -3,6 +3,11 @@
 //! A domain key is removed once no token is under it. A request that had such a token made just before must
 //! not store it just after: its key would never open again. So the domain keys are *barred* first. Tokens that
 //! were on their way are in the store by then, and are counted; later ones are refused.
+//!
+//! A record that has such a token already may still be changed, such as to disable the key: the token is one of
+//! those that are counted.
+//!
+//! Where several processes have the store open, what is barred is a record of the store ([`Agreed`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,35 +15,71 @@ use std::sync::Arc;
 use hsm_protocol::DomainId;
 use tokio::sync::RwLock;
 
+use self::agreed::Agreed;
 use super::tokens;
 use kms_store::{
     Commit, Entry, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture, Transaction,
     Watch, Write,
 };
 
+mod agreed;
+
+/// A key of a domain.
+type DomainKey = (DomainId, u32);
+
 /// A store in front of another one.
 pub struct Barrier {
     inner: Arc<dyn Store>,
-    barred: Arc<RwLock<BTreeSet<(DomainId, u32)>>>,
+    barred: Barred,
+}
+
+/// Where it is known what is barred.
+enum Barred {
+    /// In this process, which has the store for itself.
+    Own(Arc<RwLock<BTreeSet<DomainKey>>>),
+    /// In the store.
+    Agreed(Agreed),
 }
 
 impl Barrier {
-    /// Nothing is barred at first.
+    /// Nothing is barred at first, or what other processes have barred.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, barred: Arc::default() })
+        let barred = match inner.is_shared() {
+            true => Barred::Agreed(Agreed::new()),
+            false => Barred::Own(Arc::default()),
+        };
+        Arc::new(Self { inner, barred })
     }
 
-    /// Takes no tokens under these keys of a domain from now on. When it returns, every commit that
-    /// began before is at its end.
-    pub async fn bar(&self, domain: DomainId, keys: &[u32]) {
-        self.barred.write().await.extend(keys.iter().map(|key| (domain, *key)));
+    /// Takes no further tokens under these keys of a domain from now on. When it returns, every commit
+    /// that began before, in whichever process, is at its end or will not be made.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that cannot be agreed with other processes; it may have been.
+    pub async fn bar(&self, domain: DomainId, keys: &[u32]) -> Result<(), StoreError> {
+        match &self.barred {
+            Barred::Own(barred) => {
+                barred.write().await.extend(keys.iter().map(|key| (domain, *key)));
+                Ok(())
+            }
+            Barred::Agreed(agreed) => agreed.bar(&*self.inner, domain, keys).await,
+        }
     }
 
-    /// Takes them again: the keys stay.
-    pub async fn unbar(&self, domain: DomainId, keys: &[u32]) {
-        let mut barred = self.barred.write().await;
-        barred.retain(|(of, key)| *of != domain || !keys.contains(key));
+    /// Takes them again: the keys stay. What another process has barred stays barred.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that cannot be agreed with other processes; they may still be barred.
+    pub async fn unbar(&self, domain: DomainId, keys: &[u32]) -> Result<(), StoreError> {
+        match &self.barred {
+            Barred::Own(barred) => {
+                let mut barred = barred.write().await;
+                barred.retain(|(of, key)| *of != domain || !keys.contains(key));
+                Ok(())
+            }
+            Barred::Agreed(agreed) => agreed.unbar(&*self.inner, domain, keys).await,
+        }
     }
 }
 
@@ -55,13 +96,15 @@ impl Store for Barrier {
     }
 
     fn commit(&self, transaction: Transaction) -> StoreFuture<'_, Result<Commit, StoreError>> {
-        let (inner, barred) = (Arc::clone(&self.inner), Arc::clone(&self.barred));
+        let barred = match &self.barred {
+            Barred::Own(barred) => Arc::clone(barred),
+            Barred::Agreed(agreed) => return Box::pin(agreed.commit(&*self.inner, transaction)),
+        };
+        let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             let barred = barred.read_owned().await;
-            if !barred.is_empty()
-                && transaction.writes().iter().any(|write| is_under(write, &barred))
-            {
-                return Err(StoreError::Barred);
+            if !barred.is_empty() {
+                refuse(&*inner, &transaction, |place| barred.contains(&place)).await?;
             }
             // To its end, whether or not somebody still waits for it: it may be applied either way.
             let committing = tokio::spawn(async move {
@@ -86,15 +129,34 @@ impl Store for Barrier {
     }
 }
 
-/// Whether a token is stored that is under one of these keys. What cannot be read has none.
-fn is_under(write: &Write, barred: &BTreeSet<(DomainId, u32)>) -> bool {
-    let Write::Put(key, value) = write else { return false };
-    let Ok(Some(holder)) = tokens::holder(key, value) else { return false };
-    holder
-        .tokens
-        .iter()
-        .filter_map(|token| tokens::place(token))
-        .any(|place| barred.contains(&place))
+/// Refuses a transaction that adds a token under a barred key to the store.
+async fn refuse(
+    store: &dyn Store,
+    transaction: &Transaction,
+    is_barred: impl Fn(DomainKey) -> bool,
+) -> Result<(), StoreError> {
+    for write in transaction.writes() {
+        let Write::Put(key, value) = write else { continue };
+        let mut under = tokens_of(key, value);
+        under.retain(|token| tokens::place(token).is_some_and(&is_barred));
+        if under.is_empty() {
+            continue;
+        }
+        // A guard holds the entry to what is seen here; without one it may be another one by then.
+        let Some(guarded) = transaction.guarded(key) else { return Err(StoreError::Barred) };
+        let there = store.get(key).await?.value.filter(|entry| entry.revision == guarded);
+        let there = there.map(|entry| tokens_of(key, &entry.value)).unwrap_or_default();
+        if !under.iter().all(|token| there.contains(token)) {
+            return Err(StoreError::Barred);
+        }
+    }
+    Ok(())
+}
+
+/// The tokens in an entry. What cannot be read has none.
+fn tokens_of(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
+    let holder = tokens::holder(key, value).ok().flatten();
+    holder.map(|holder| holder.tokens).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -109,7 +171,7 @@ mod tests {
     use super::*;
     use kms_store::MemoryStore;
 
-    const DOMAIN: DomainId = DomainId([1; 16]);
+    pub(super) const DOMAIN: DomainId = DomainId([1; 16]);
 
     /// A store whose commits wait until they may go on.
     #[derive(Default)]
@@ -156,7 +218,7 @@ mod tests {
     }
 
     /// A system key whose token is under this key of a domain.
-    fn system_key(domain: DomainId, domain_key: u32) -> Transaction {
+    pub(super) fn system_key(domain: DomainId, domain_key: u32) -> Transaction {
         let attributes = KeyAttributes {
             domain,
             domain_key,
@@ -182,14 +244,14 @@ mod tests {
         let store = Barrier::new(Arc::new(MemoryStore::new()));
         let refused = async |of| matches!(store.commit(of).await, Err(StoreError::Barred));
         assert!(!refused(system_key(DOMAIN, 1)).await);
-        store.bar(DOMAIN, &[1, 3]).await;
+        store.bar(DOMAIN, &[1, 3]).await.unwrap();
         assert!(refused(system_key(DOMAIN, 1)).await);
         assert!(refused(system_key(DOMAIN, 3)).await);
         assert!(!refused(system_key(DOMAIN, 2)).await);
         assert!(!refused(system_key(DomainId([9; 16]), 1)).await, "of another domain");
         assert!(!refused(Transaction::new().put("aliases/x", *b"1")).await);
         assert!(!refused(Transaction::new().delete("system-keys/us-east-1")).await);
-        store.unbar(DOMAIN, &[1]).await;
+        store.unbar(DOMAIN, &[1]).await.unwrap();
         assert!(!refused(system_key(DOMAIN, 1)).await);
         assert!(refused(system_key(DOMAIN, 3)).await);
     }
@@ -210,7 +272,7 @@ mod tests {
         let barring = {
             let (store, slow) = (Arc::clone(&store), Arc::clone(&slow));
             tokio::spawn(async move {
-                store.bar(DOMAIN, &[1]).await;
+                store.bar(DOMAIN, &[1]).await.unwrap();
                 slow.done.load(Ordering::SeqCst)
             })
         };
@@ -219,5 +281,23 @@ mod tests {
         slow.go_on.notify_one();
         assert!(barring.await.unwrap(), "the commit was not at its end");
         assert!(store.get(b"system-keys/us-east-1").await.unwrap().value.is_some());
+    }
+
+    /// A token that is there already is counted, so its record may be changed meanwhile.
+    #[tokio::test]
+    async fn a_record_that_has_such_a_token_can_be_changed() {
+        for inner in [MemoryStore::new(), MemoryStore::shared()] {
+            let store = Barrier::new(Arc::new(inner));
+            let applied = async |of| matches!(store.commit(of).await, Ok(Commit::Applied { .. }));
+            let name = "system-keys/us-east-1";
+            assert!(applied(system_key(DOMAIN, 1)).await);
+            store.bar(DOMAIN, &[1, 2]).await.unwrap();
+            let revision = store.get(name.as_bytes()).await.unwrap().value.unwrap().revision;
+            assert!(!applied(system_key(DOMAIN, 1)).await, "nothing says that it is there");
+            assert!(!applied(system_key(DOMAIN, 2).unchanged(name, revision)).await, "a new token");
+            assert!(applied(system_key(DOMAIN, 1).unchanged(name, revision)).await);
+            // It may be gone by now.
+            assert!(!applied(system_key(DOMAIN, 1).unchanged(name, revision)).await);
+        }
     }
 }

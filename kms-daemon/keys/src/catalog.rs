@@ -14,7 +14,7 @@ use super::counts::{self, Counted, Counts};
 use super::custom_store::CustomKeyStores;
 use super::grant::GrantRecord;
 use super::{AliasRecord, KeyRecord, layout};
-use kms_base::error::KmsError;
+use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::{KeyId, Scope};
 use kms_store::{
     Change, Commit, Entry, Follower, MAX_OPERATIONS, Range, Revision, Store, StoreError,
@@ -61,7 +61,13 @@ pub enum CatalogError {
 
 impl From<CatalogError> for KmsError {
     fn from(error: CatalogError) -> Self {
-        Self::internal(error)
+        match error {
+            CatalogError::Store(StoreError::Barred) => {
+                tracing::warn!("a key token is not stored: {}", StoreError::Barred);
+                Self::new(Exception::DependencyTimeout, StoreError::Barred.to_string())
+            }
+            error => Self::internal(error),
+        }
     }
 }
 

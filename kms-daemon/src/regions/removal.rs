@@ -13,12 +13,6 @@ use super::Regions;
 use crate::engine::Engine;
 use kms_base::error::{Exception, KmsError};
 use kms_keys::tokens;
-use kms_store::Store as _;
-
-/// What is said where other daemons are not kept from storing tokens.
-const OTHERS: &str = "Domain keys cannot be removed while the records are in a store that several \
-                      daemons share: another one could store a key token under the domain key just \
-                      after it was removed, and the token would be permanently lost.";
 
 /// A removal that is under way: nothing new is stored under these keys meanwhile.
 pub(super) struct Removal {
@@ -39,15 +33,12 @@ impl Regions {
         ballot: &[u8],
     ) -> Result<Option<Removal>, KmsError> {
         let Some((domain, keys)) = removed(ballot) else { return Ok(None) };
-        if self.ruler.tokens.is_shared() {
-            return Err(KmsError::new(Exception::UnsupportedOperation, OTHERS));
-        }
         // A device that has missed the rotation would go on making tokens under the former key.
         let state = engine.bring_up_to_date((self.ruler.ledger)(region)).await?;
         let keys: Vec<u32> = keys.into_iter().filter(|key| *key != state.active_key()).collect();
         let removal = Removal { domain, keys };
         let Removal { keys, .. } = &removal;
-        self.ruler.tokens.bar(domain, keys).await;
+        self.ruler.tokens.bar(domain, keys).await.map_err(KmsError::internal)?;
         let counted = tokens::tally(&*self.ruler.tokens, region).await.map_err(KmsError::from);
         let left: Result<BTreeMap<u32, u64>, _> = counted.map(|tally| {
             let of_removed = keys.iter().map(|key| (*key, tally.under(domain, *key)));
@@ -56,11 +47,18 @@ impl Regions {
         match left {
             Ok(left) if left.is_empty() => Ok(Some(removal)),
             left => {
-                self.ruler.tokens.unbar(domain, keys).await;
+                self.unbar(domain, keys).await;
                 // Counted again by the rewrapping task, if they were not known to be left.
                 self.changes.send_modify(|count| *count += 1);
                 Err(refusal(region, &left?))
             }
+        }
+    }
+
+    async fn unbar(&self, domain: DomainId, keys: &[u32]) {
+        if let Err(error) = self.ruler.tokens.unbar(domain, keys).await {
+            // No new token gets under a former key, and nothing else is kept from being stored.
+            tracing::warn!(%domain, ?keys, %error, "domain keys stay barred");
         }
     }
 
@@ -75,7 +73,7 @@ impl Regions {
             Ok(found) => {
                 let has = |key: &u32| found.state.keys.iter().any(|known| known.id == *key);
                 let there: Vec<u32> = keys.into_iter().filter(has).collect();
-                self.ruler.tokens.unbar(domain, &there).await;
+                self.unbar(domain, &there).await;
             }
             // It may have been made: tokens under these keys would be lost.
             Err(error) => {

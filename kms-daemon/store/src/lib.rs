@@ -182,6 +182,15 @@ impl Transaction {
         self
     }
 
+    /// The revision that `key` must have been last changed at, if there is such a condition.
+    #[must_use]
+    pub fn guarded(&self, key: &[u8]) -> Option<Revision> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::Unchanged(of, revision) if of == key => Some(*revision),
+            _ => None,
+        })
+    }
+
     /// Every key the transaction depends on or writes; some more than once.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let guarded = self.guards.iter().map(|guard| match guard {
@@ -295,7 +304,11 @@ pub enum StoreError {
         records: u64,
     },
     /// It would store a key token under a domain key that is being removed.
-    #[error("the key is under a domain key that is being removed; try again, under the new one")]
+    #[error(
+        "A device has wrapped key material under a domain key that is being removed, or was; the key was not \
+         changed. Try again. If that goes on, the devices of this daemon have missed a change of the domain: hand \
+         its files over to this daemon as well, with kmsctl domain submit FILE."
+    )]
     Barred,
     /// The store was shut down.
     #[error("the store is closed")]
