@@ -37,7 +37,6 @@ use kms_base::clock::{Clock, SystemClock};
 use kms_base::files;
 use kms_base::identifier::is_region;
 use kms_base::space::Space;
-use kms_ceremony::ledger::Ballots;
 use kms_installation::backup::Snapshots;
 use kms_installation::consistency::{Domains, Fitting};
 use kms_installation::data_dir::DataDir;
@@ -388,7 +387,7 @@ async fn start(
         link: config.link,
         roots: Some(fingerprints(&config.attestation_roots)?),
     };
-    let fleet = Fleet::new(devices, Arc::clone(&audit), domains, config.rsa_stock);
+    let fleet = Fleet::new(devices, Arc::clone(&audit), Arc::clone(&domains), config.rsa_stock);
     let mut running = Vec::new();
     let first = first_regions(config, data.path(), bound);
     fleet.note_others(&first);
@@ -401,7 +400,7 @@ async fn start(
     let path = data.path().to_owned();
     let ruler = Ruler {
         operator: keys.operator,
-        ledger: Box::new(move |region| Arc::new(Ballots::of_data(&path, region))),
+        ledger: Box::new(move |region| domains.ledger(&path, region)),
         tokens,
     };
     let regions = Regions::new(running, ruler).with_peers(peers);

@@ -28,6 +28,7 @@ use kms_store::{Lease, SCHEDULED_WORK, Store};
 pub mod checkpoints;
 pub(crate) mod clusters;
 pub mod deletion;
+mod exchange;
 pub mod expiry;
 pub mod outbox;
 mod proxies;
@@ -137,6 +138,7 @@ impl Jobs {
         );
         jobs.run(outbox::run(Arc::clone(app), Arc::clone(&lease)));
         jobs.run(outbox::greet(Arc::clone(app)));
+        jobs.run(exchange::run(Arc::clone(&store), regions()));
         let scrubbed = (Arc::clone(&store), replica);
         jobs.run(scrub::run(Arc::clone(app), scrubbed, Arc::clone(&lease), scrub));
         jobs.run(rewrap::run(store, lease, regions(), rewrap_rate, Arc::clone(&app.audit)));

@@ -21,9 +21,11 @@ use kms_base::identifier::is_region;
 use kms_installation::report::RewrapReport;
 use kms_keys::Barrier;
 
+mod exchange;
 mod removal;
 mod replication;
 
+use self::exchange::Spread;
 pub use self::replication::Shared;
 
 /// What starts the devices of a Region when it is first used.
@@ -61,6 +63,8 @@ pub struct Regions {
     rewrapped: AtomicU64,
     /// How far tokens are under their domains' newest keys.
     rewraps: Mutex<BTreeMap<String, RewrapReport>>,
+    /// How far changes of the domains have got to members that are connected to other daemons.
+    spreads: Mutex<BTreeMap<String, Spread>>,
 }
 
 /// A Region with its devices.
@@ -84,6 +88,7 @@ impl Regions {
             changes: watch::Sender::default(),
             rewrapped: AtomicU64::default(),
             rewraps: Mutex::default(),
+            spreads: Mutex::default(),
         }
     }
 

@@ -21,12 +21,14 @@ use kms_store::{Facts, RedbStore, StoreError};
 
 mod acceptance;
 pub(crate) mod domains;
+pub(crate) mod exchange;
 mod mark;
 mod mismatch;
 pub(crate) mod records;
 
 pub use acceptance::{About, Acceptance, AcceptanceError};
 pub use domains::{Bound, Domains};
+pub use exchange::{Exchange, PREFIX as EXCHANGE_PREFIX};
 pub use mark::{RegionMark, forget_marks};
 pub use mismatch::{Mismatch, StoreState, Witness};
 pub use records::Records;

@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::backup::BackupError;
-use crate::consistency::{ConsistencyError, domains};
+use crate::consistency::{ConsistencyError, domains, exchange};
 use crate::data_dir::DataDirError;
 use crate::last_backup;
 use crate::report::scrub;
@@ -202,5 +202,6 @@ impl From<io::Error> for TransferError {
 /// directory or about a check of the former store, and what a former import has left.
 fn is_carried(key: &[u8]) -> bool {
     let not = [SCHEDULED_WORK, last_backup::STORE_KEY, mark::MARK, scrub::KEY];
-    !not.contains(&key) && !key.starts_with(domains::CLAIM.as_bytes())
+    let prefixes = [domains::CLAIM, exchange::PREFIX];
+    !not.contains(&key) && !prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes()))
 }

@@ -127,6 +127,43 @@ impl Engine {
         .await
     }
 
+    /// The same, and which of the devices in service have the keys of the domain.
+    ///
+    /// # Errors
+    /// As for that.
+    pub async fn keep_up(
+        &self,
+        ledger: Arc<dyn Ledger + Send + Sync>,
+    ) -> Result<(DomainState, Vec<DeviceId>), KmsError> {
+        let state = self.bring_up_to_date(ledger).await?;
+        let with_keys = self.apart(|pool| {
+            let devices = pool.devices();
+            let has_keys = |device: &&Arc<Device>| {
+                device.domain().ok().flatten().is_some_and(|domain| domain.has_keys)
+            };
+            Ok(devices.iter().filter(has_keys).map(|device| device.id()).collect())
+        });
+        Ok((state, with_keys.await?))
+    }
+
+    /// State and keys of the domain, wrapped to a member.
+    ///
+    /// # Errors
+    /// `Exception::DependencyTimeout` if no device in service can do that now.
+    pub async fn hand_over_to(&self, member: DeviceId) -> Result<Vec<u8>, KmsError> {
+        self.apart(move |pool| {
+            let mut last = none();
+            for device in pool.devices() {
+                match device.export_domain(member) {
+                    Ok(token) => return Ok(token),
+                    Err(error) => last = error.into(),
+                }
+            }
+            Err(last)
+        })
+        .await
+    }
+
     /// Forgets what devices have sealed under former domain keys and what is in memory only: prepared key
     /// pairs, and recipients that were verified.
     pub async fn forget_what_was_sealed(&self) {

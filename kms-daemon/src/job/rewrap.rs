@@ -204,6 +204,9 @@ impl<O: RewrapObserver> Task<O> {
         if self.done.as_ref() == Some(&now) {
             return Ok(true);
         }
+        if !self.regions.is_spread(&self.region, state.version) {
+            return Ok(false);
+        }
         let engine = self.regions.engine(&self.region)?;
         engine.forget_what_was_sealed().await;
         // The first key of a domain is the only one that its tokens can be under.

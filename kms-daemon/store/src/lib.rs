@@ -305,9 +305,8 @@ pub enum StoreError {
     },
     /// It would store a key token under a domain key that is being removed.
     #[error(
-        "A device has wrapped key material under a domain key that is being removed, or was; the key was not \
-         changed. Try again. If that goes on, the devices of this daemon have missed a change of the domain: hand \
-         its files over to this daemon as well, with kmsctl domain submit FILE."
+        "A device has wrapped key material under a domain key that is being removed, or was; nothing was changed. \
+         Try again: the device has yet to make the last change of its domain."
     )]
     Barred,
     /// The store was shut down.
@@ -379,6 +378,7 @@ pub trait BlockingReads: Send + Sync {
 }
 
 /// Any store, for threads outside of the async runtime, while that runs.
+#[derive(Clone)]
 pub struct Blocking {
     /// The store.
     pub store: Arc<dyn Store>,

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hsm_protocol::{DeviceId, DomainId};
 
+use super::exchange::SharedLedger;
+use host_driver::ceremony::Ledger;
+use kms_ceremony::ledger::Ballots;
 use kms_keys::CatalogError;
 use kms_keys::tokens::{Look, domains};
 use kms_store::{Blocking, BlockingReads, Commit, RedbStore, Store, StoreError, Transaction};
@@ -55,6 +58,17 @@ impl Domains {
     pub fn of_shared(store: Arc<RedbStore>, records: Arc<dyn Store>, name: PathBuf) -> Arc<Self> {
         let shared = Some(Blocking { store: records, runtime: Handle::current() });
         Arc::new(Self { store, shared, path: name, bound: Mutex::default() })
+    }
+
+    /// How the domain of a Region came to its state: as the data directory knows and, where the records are
+    /// shared, as other daemons know.
+    #[must_use]
+    pub fn ledger(&self, data: &Path, region: &str) -> Arc<dyn Ledger + Send + Sync> {
+        let own = Ballots::of_data(data, region);
+        match &self.shared {
+            Some(records) => Arc::new(SharedLedger::new(own, records.clone(), region)),
+            None => Arc::new(own),
+        }
     }
 
     fn records(&self) -> &dyn BlockingReads {

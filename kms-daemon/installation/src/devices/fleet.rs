@@ -23,7 +23,6 @@ use crate::loss::loss;
 use kms_audit::AuditLog;
 use kms_base::hex;
 use kms_base::identifier::is_region;
-use kms_ceremony::ledger::Ballots;
 
 /// How long the devices of a Region may take to get into service.
 const START: Duration = Duration::from_secs(60);
@@ -209,7 +208,7 @@ impl Fleet {
     ) -> Result<(Arc<Pool>, Arc<Gate>, bool), DevicesError> {
         let is_promising = devices.is_promising();
         let gate = Arc::new(Gate {
-            ballots: Ballots::of_data(&self.config.data, &region),
+            ledger: self.domains.ledger(&self.config.data, &region),
             region: region.clone(),
             audit: Arc::clone(&self.audit),
             domains: Arc::clone(&self.domains),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_driver::audit::{AuditSink, DeviceReceipt, Position};
+use host_driver::ceremony::Ledger;
 use host_driver::device::Device;
 use host_driver::pool::Held;
 use host_driver::{block_on, ceremony};
@@ -16,7 +17,6 @@ use hsm_protocol::{DeviceId, DomainId};
 use super::members::Records;
 use crate::consistency::{About, Acceptance, Domains};
 use kms_audit::{AuditLog, Behind, VouchError, behind_code};
-use kms_ceremony::ledger::Ballots;
 use serde_json::json;
 
 /// The daemon, as the devices of a Region see it.
@@ -24,7 +24,7 @@ pub(super) struct Gate {
     /// The Region.
     pub(super) region: String,
     /// How its domain came to its state.
-    pub(super) ballots: Ballots,
+    pub(super) ledger: Arc<dyn Ledger + Send + Sync>,
     /// Takes audit entries.
     pub(super) audit: Arc<AuditLog>,
     /// Knows which domain the keys are of.
@@ -64,7 +64,7 @@ impl AuditSink for Gate {
     }
 
     fn follow(&self, device: &Device, others: &[&Device]) -> Result<(), String> {
-        match ceremony::follow(device, &self.ballots, others) {
+        match ceremony::follow(device, &*self.ledger, others) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 tracing::info!(device = %device.id(), "made changes of its domain that it had missed");

@@ -41,7 +41,12 @@ async fn filled(path: &Path, count: usize) -> RedbStore {
         }
         let _ = store.commit(transaction).await.unwrap();
     }
-    let stays = ["service/lease", "service/domains/us-east-1", "service/last-backup"];
+    let stays = [
+        "service/lease",
+        "service/domains/us-east-1",
+        "service/last-backup",
+        "service/domain-keys/us-east-1/x",
+    ];
     for key in stays {
         let _ = store.commit(Transaction::new().put(key, *b"x")).await.unwrap();
     }
