@@ -133,6 +133,7 @@ pub struct Metrics {
     keys: Family<KeyLabels, Gauge>,
     store: Option<PathBuf>,
     store_bytes: Gauge,
+    store_lag: Gauge<f64, AtomicU64>,
     certificates: Family<CertificateLabel, Gauge<f64, AtomicU64>>,
     /// Where the certificate is shown that may be renewed while the daemon runs.
     served: Vec<(&'static str, Arc<Served>)>,
@@ -184,6 +185,7 @@ impl Metrics {
             keys: Family::default(),
             store: None,
             store_bytes: Gauge::default(),
+            store_lag: Gauge::default(),
             certificates: Family::default(),
             served: Vec::new(),
             peer_up: Family::default(),
@@ -252,6 +254,12 @@ impl Metrics {
             "Size of the store's file",
             Unit::Bytes,
             self.store_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "store_lag",
+            "How old what is known of the store may be; above 0.9 nothing is decided. Always 0 if the store is a file",
+            Unit::Seconds,
+            self.store_lag.clone(),
         );
         registry.register_with_unit(
             "tls_certificate_expiry_timestamp",
@@ -500,6 +508,11 @@ impl Metrics {
     #[must_use]
     pub fn authorization(&self) -> Times {
         self.authorization.clone()
+    }
+
+    /// Notes how old what is known of the store may be.
+    pub(crate) fn store_lag(&self, lag: Duration) {
+        self.store_lag.set(lag.as_secs_f64());
     }
 
     /// The page that Prometheus scrapes.

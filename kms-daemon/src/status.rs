@@ -357,6 +357,7 @@ impl Readiness for DaemonStatus {
                 metrics.key_pairs(&region, &stock);
             }
         }
+        metrics.store_lag(self.store.lag());
         metrics.last_backup(self.known_backup().as_ref());
         metrics.trails(&self.trail_reports());
         metrics.rewraps(&self.regions.rewraps());

@@ -13,8 +13,8 @@ use super::catalog::{Catalog, CatalogError, Update};
 use kms_base::clock::Timestamp;
 use kms_base::identifier::{KeyId, Scope};
 
-/// Keys written at a time: each takes a guard and a write.
-const BATCH: usize = 100;
+/// Keys written at a time: each takes two of the 128 guards of a transaction.
+const BATCH: usize = 60;
 
 /// The last successful cryptographic operation with a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,12 +54,21 @@ impl LastUses<'_> {
     pub async fn put(self, usages: &[((Scope, KeyId), LastUsage)]) -> Result<Update, CatalogError> {
         let mut transaction = Transaction::new();
         for ((scope, id), usage) in usages {
-            let known = self.get(scope, *id).await?;
-            let Some(key) = self.0.key(scope, *id).await? else { continue };
-            if known.is_some_and(|known| known.at > usage.at) {
-                continue;
-            }
             let entry = layout::last_usage(scope, *id);
+            let known = self.0.store.get(&entry).await?.value;
+            let Some(key) = self.0.key(scope, *id).await? else { continue };
+            // Another daemon may write it at the same time.
+            transaction = match known {
+                Some(known) => {
+                    let read: LastUsage =
+                        decode(&known.value).map_err(|error| unreadable(&entry, error))?;
+                    if read.at > usage.at {
+                        continue;
+                    }
+                    transaction.unchanged(entry.clone(), known.revision)
+                }
+                None => transaction.absent(entry.clone()),
+            };
             let value = encode(&entry, usage)?;
             transaction =
                 transaction.unchanged(layout::key(scope, *id), key.revision).put(entry, value);
