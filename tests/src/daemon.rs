@@ -59,6 +59,7 @@ pub struct Daemon {
     hsms: Vec<String>,
     more: Vec<String>,
     variables: Vec<(String, String)>,
+    program: Option<PathBuf>,
     process: Option<Process>,
     url: String,
 }
@@ -98,6 +99,11 @@ impl Daemon {
         self.more = more.to_vec();
     }
 
+    /// Sets the program of the next start; `None` is that of this tree.
+    pub fn set_program(&mut self, program: Option<PathBuf>) {
+        self.program = program;
+    }
+
     /// Sets a variable in the environment of the next start.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.variables.push((name.to_owned(), value.to_owned()));
@@ -125,7 +131,7 @@ impl Daemon {
         let owned = |list: &[&str]| list.iter().map(|&item| item.to_owned()).collect();
         let (hsms, more) = (owned(hsms), owned(more));
         let (variables, url) = (Vec::new(), String::new());
-        Self { data, listen, hsms, more, variables, process: None, url }
+        Self { data, listen, hsms, more, variables, program: None, process: None, url }
     }
 
     /// Sets the `--hsm` values of the next start.
@@ -174,7 +180,7 @@ impl Daemon {
     }
 
     fn spawn(&self) -> Process {
-        let mut command = Command::new(environment::kmsd());
+        let mut command = Command::new(self.program.clone().unwrap_or_else(environment::kmsd));
         // In the environment, so that arguments of a test come before them.
         command
             .env("STRONGROOM_LISTEN", self.listen)

@@ -55,6 +55,16 @@ pub fn target() -> PathBuf {
     program.ancestors().nth(3).expect("test programs lie in target").to_path_buf()
 }
 
+/// The daemon of the last release, or of another commit that was asked for; `None` without.
+///
+/// # Panics
+/// If `STRONGROOM_KMSD_BESIDE` does not name a file.
+#[must_use]
+pub fn kmsd_beside() -> Option<PathBuf> {
+    let name = "STRONGROOM_KMSD_BESIDE";
+    env::var_os(name).map(|_| file(name, "the daemon of another commit"))
+}
+
 /// The daemon, built in the profile of the tests.
 #[must_use]
 pub fn kmsd() -> PathBuf {

@@ -30,6 +30,9 @@ mod rolling;
 #[path = "etcd/scrub.rs"]
 mod scrub;
 
+#[path = "etcd/upgrade.rs"]
+mod upgrade;
+
 /// What was acknowledged that long ago counts at every daemon.
 const BOUND: Duration = Duration::from_secs(1);
 /// Changes whose way to the other daemon is measured.

@@ -4,8 +4,8 @@
 use std::{process::Command, slice};
 
 use crate::{
-    args::Args, command, daemon, daemon::Profile, emulator, failure::Result, firmware::emulated,
-    term, test, toolchain::Toolchain,
+    args::Args, beside, command, daemon, daemon::Profile, emulator, failure::Result,
+    firmware::emulated, term, test, toolchain::Toolchain,
 };
 
 /// What `cargo xtask help chaos` says beside the options.
@@ -21,6 +21,8 @@ is opened, audit logs are verified, and files are searched for plaintexts.
   --daemons N   1 to 5; several have a cluster of etcd as their store
                 [default: 1]
   --devices N   emulated devices, 1 to 8 [default: 3]
+  --beside COMMIT  every second daemon is of that commit, and each start may be
+                of the other one: an upgrade and its way back
   --json        one JSON document instead of text
   --release     compile longer, run faster
 ";
@@ -38,7 +40,12 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     if args.flag("--json") {
         flags.push("--json".to_owned());
     }
+    let beside = args.value("--beside")?;
     args.finish()?;
+    if let Some(commit) = beside {
+        let program = beside::kmsd(&commit)?;
+        flags.extend(["--beside".to_owned(), program.display().to_string()]);
+    }
     test::etcd()?;
     // The one that the harness boots.
     let board = &emulated()?[0];

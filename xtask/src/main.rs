@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bench;
+mod beside;
 mod browser;
 mod budget;
 mod cargo;
@@ -96,7 +97,12 @@ const COMMANDS: [Subcommand; 11] = [
         more: flash::HELP,
         run: flash::main,
     },
-    plain("test", "[FILTER] [--suite FILE] [--nightly] [-- FLAGS]", "run every test", test::main),
+    plain(
+        "test",
+        "[FILTER] [--suite FILE] [--nightly] [--beside COMMIT] [-- FLAGS]",
+        "run every test",
+        test::main,
+    ),
     plain("ci", "", "the gate: every check below, then every test", ci::main),
     plain("bench", "[-- FLAGS]", "measure speed and what commands cost", bench::main),
     Subcommand {

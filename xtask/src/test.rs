@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::{
     args::Args,
-    browser, command,
+    beside, browser, command,
     daemon::{self, Profile, Programs},
     emulator,
     failure::Result,
@@ -24,10 +24,14 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let toolchain = Toolchain::parse(&mut args)?;
     let suite = args.value("--suite")?;
     let nightly = args.flag("--nightly") || suite.is_some();
+    let beside = args.value("--beside")?;
     let filter = args.positional();
     args.finish()?;
     let profile = if suite.is_some() { Profile::Dev } else { Profile::Tests };
-    let rig = Rig::prepare(toolchain, nightly, profile)?;
+    let mut rig = Rig::prepare(toolchain, nightly, profile)?;
+    if nightly && suite.as_deref().is_none_or(|suite| suite == "etcd") || beside.is_some() {
+        rig.beside = Some(beside::kmsd(&beside.map_or_else(beside::last_release, Ok)?)?);
+    }
     term::headline("tests");
     match suite {
         Some(suite) => rig.run(&selection(&suite, filter.as_deref()), &rest),
@@ -48,6 +52,8 @@ struct Rig {
     packages: Vec<PathBuf>,
     /// `STRONGROOM_KRYOPTIC`: the PKCS#11 module of Kryoptic, where it can be built.
     kryoptic: Option<PathBuf>,
+    /// `STRONGROOM_KMSD_BESIDE`: the daemon of the last release, or of another commit.
+    beside: Option<PathBuf>,
     /// `STRONGROOM_NIGHTLY`: tests that take long run too.
     nightly: bool,
 }
@@ -63,7 +69,7 @@ impl Rig {
         let (programs, images) = daemon::build(boards, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
         let packages = packages(&programs)?;
-        Ok(Self { firmware, python, programs, packages, kryoptic, nightly })
+        Ok(Self { firmware, python, programs, packages, kryoptic, beside: None, nightly })
     }
 
     /// Runs the tests that `selection` names to cargo; `rest` goes to the test program.
@@ -78,8 +84,10 @@ impl Rig {
         let programs = programs.map(|(name, path)| (format!("STRONGROOM_{name}"), path.clone()));
         let names = ["STRONGROOM_PACKAGE", "STRONGROOM_PACKAGE_NEXT"].map(str::to_owned);
         let packages = names.into_iter().zip(self.packages.iter().cloned());
-        let kryoptic = self.kryoptic.iter().cloned();
-        let packages = packages.chain(kryoptic.map(|it| ("STRONGROOM_KRYOPTIC".to_owned(), it)));
+        let optional = [("KRYOPTIC", &self.kryoptic), ("KMSD_BESIDE", &self.beside)].into_iter();
+        let optional = optional.filter_map(|(name, path)| Some((name, path.clone()?)));
+        let packages =
+            packages.chain(optional.map(|(name, path)| (format!("STRONGROOM_{name}"), path)));
         let nightly = self.nightly.then(|| ("STRONGROOM_NIGHTLY".to_owned(), "1".into()));
         self.firmware.iter().cloned().chain(programs).chain(packages).chain(nightly).collect()
     }
