@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{fmt, io};
+use std::{fmt, fs, io};
 
 use redb::backends::FileBackend;
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable,
+    Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable, StorageBackend,
     Table as RedbTable, TableDefinition,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,8 @@ use kms_base::durable;
 use kms_base::space::Space;
 
 mod handover;
+#[cfg(test)]
+mod power;
 mod snapshot;
 
 pub use self::snapshot::StoreSnapshot;
@@ -130,14 +132,16 @@ impl RedbStore {
     }
 
     fn open_any(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
+        make_whole(path)?;
         // Read by the owner only: policies and the names of keys are nobody else's business.
         let file = durable::open_private(path).map_err(engine)?;
-        let database = Arc::new(
-            Database::builder()
-                .create_with_backend(FileBackend::new(file).map_err(engine)?)
-                .map_err(engine)?,
-        );
-        sync_directory(path).map_err(engine)?;
+        Self::on(FileBackend::new(file).map_err(engine)?, space)
+    }
+
+    /// The store in a file, or in what stands for one.
+    fn on(file: impl StorageBackend, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
+        let database = Database::builder().create_with_backend(file).map_err(engine)?;
+        let database = Arc::new(database);
         let revision = prepare(&database)?;
         let history = History::new(revision);
         let (jobs, queue) = mpsc::channel(MAX_GROUP);
@@ -281,6 +285,33 @@ impl Drop for RedbStore {
             tracing::error!("the store writer panicked");
         }
     }
+}
+
+/// Makes the file under another name if it is not there: a power cut while it is made in its place would leave a
+/// file that is no store.
+fn make_whole(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        // An earlier release made it in its place, and got no further.
+        Ok(found) if found.len() > 0 => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(engine(error)),
+        _ => {}
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    match fs::remove_file(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(engine(error)),
+        _ => {}
+    }
+    let file = durable::open_private(new).map_err(engine)?;
+    let backend = FileBackend::new(file).map_err(engine)?;
+    let database = Database::builder().create_with_backend(backend).map_err(engine)?;
+    prepare(&database)?;
+    // Closed in order, and synced.
+    drop(database);
+    File::open(new).and_then(|file| file.sync_all()).map_err(engine)?;
+    fs::rename(new, path).map_err(engine)?;
+    sync_directory(path).map_err(engine)
 }
 
 /// Makes a newly created file's name as durable as its content.
@@ -540,6 +571,26 @@ mod tests {
         let refused = RedbStore::open_beside(&path, None, "etcd:a").await;
         assert!(matches!(refused, Err(StoreError::HasRecords)));
         assert!(RedbStore::open(&path).is_ok(), "it was changed");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_was_not_made_whole_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        // Of a start that was cut off, with whatever the disk has kept of it.
+        fs::write(dir.path().join("store.redb.new"), [7; 5000]).unwrap();
+        fs::write(&path, []).unwrap();
+        let store = RedbStore::open(&path).unwrap();
+        let _ = store.commit(Transaction::new().put("key", [1])).await.unwrap();
+        assert!(!dir.path().join("store.redb.new").exists());
+        drop(store);
+        // One that is there is never replaced.
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.get_blocking(b"key").unwrap().unwrap().value[..], [1]);
+        drop(store);
+        fs::write(&path, [0; 100]).unwrap();
+        assert!(RedbStore::open(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), [0; 100]);
     }
 
     #[tokio::test(flavor = "multi_thread")]
