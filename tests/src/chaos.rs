@@ -2,16 +2,17 @@
 //!
 //! Several clients work on the same keys, aliases and policies while a schedule, which a seed repeats,
 //! kills, pauses and stops daemons, their emulated devices and the members of the cluster that is their
-//! store, and troubles the devices' lines. Afterwards:
+//! store, troubles the devices' lines and the links to the members, drains devices, and sets clocks. Afterwards:
 //!
 //! - The histories of all objects are linearizable ([`crate::history`]): no acknowledged change is lost,
-//!   none is undone or done twice, and nothing is allowed after an acknowledged disable or deny. Several
+//!   none is undone or done twice, and nothing is allowed after an acknowledged disable, deny or revoke. Several
 //!   daemons may answer by what was true [`STALE`] before the request.
 //! - Every acknowledged ciphertext opens, and every acknowledged key is there.
 //! - The audit logs are whole, and have each answered request once.
 //! - No plaintext is in a file of a daemon or of the store, or in what a daemon wrote.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use kms_store::etcd::testing::EtcdCluster;
 use serde_json::json;
+use tempfile::TempDir;
 
 mod client;
 mod faults;
@@ -33,10 +35,12 @@ pub use self::report::Report;
 
 use self::client::Client;
 use self::faults::{Device, World};
+use self::line::Link;
 use crate::ctl;
 use crate::daemon::{Credentials, Daemon};
 use crate::etcd;
 use crate::http::{Request, await_devices, call};
+use crate::programs;
 
 /// Clients that work at the same time.
 const CLIENTS: usize = 8;
@@ -44,6 +48,10 @@ const CLIENTS: usize = 8;
 const OBJECTS: usize = 3;
 /// Members of the cluster of etcd.
 const MEMBERS: usize = 3;
+/// Who may use some keys by a grant only.
+const GRANTEE: &str = "arn:aws:iam::000000000000:user/grantee";
+/// Where Debian's package `faketime` has the library.
+const FAKETIME: &str = "faketime/libfaketime.so.1";
 /// How long after its acknowledgement a change may be unknown to another daemon (ADR 39).
 pub const STALE: Duration = Duration::from_secs(1);
 /// How long etcd may take to carry out what nobody waits for any more: longer than its own deadline for a
@@ -51,7 +59,7 @@ pub const STALE: Duration = Duration::from_secs(1);
 const LINGERS: Duration = Duration::from_secs(10);
 
 /// What a run is to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Repeats the schedule of faults and what clients choose to do, though not when each happens.
     pub seed: u64,
@@ -61,8 +69,19 @@ pub struct Options {
     pub daemons: usize,
     /// Emulated devices, at least one for each daemon.
     pub devices: usize,
+    /// Another `kmsd`: every second daemon runs that one at first, and each start after a fault may be of either.
+    pub beside: Option<PathBuf>,
     /// Whether a line on standard error tells of each fault.
     pub tells: bool,
+}
+
+/// On whose behalf a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// The account's root.
+    Root,
+    /// [`GRANTEE`].
+    Grantee,
 }
 
 /// What the clients work on.
@@ -73,6 +92,8 @@ struct Targets {
     stable: Vec<String>,
     /// Keys whose policy changes.
     policies: Vec<String>,
+    /// Keys that [`GRANTEE`] may use now and then.
+    granted: Vec<String>,
     aliases: Vec<String>,
 }
 
@@ -88,6 +109,9 @@ struct Seat {
 struct Scene {
     seats: Vec<Seat>,
     targets: Targets,
+    grantee: Credentials,
+    /// Whether clocks of daemons jump.
+    clocks_jump: bool,
     began: Instant,
     over: AtomicBool,
     /// How long after the end of its process, or an error, a change may still happen, in nanoseconds.
@@ -97,7 +121,12 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(daemons: Vec<Daemon>, targets: Targets) -> Self {
+    fn new(
+        daemons: Vec<Daemon>,
+        targets: Targets,
+        grantee: Credentials,
+        clocks_jump: bool,
+    ) -> Self {
         let several = daemons.len() > 1;
         let if_several = |time: Duration| if several { nanoseconds(time) } else { 0 };
         let seats = daemons.into_iter().map(|daemon| Seat {
@@ -108,6 +137,8 @@ impl Scene {
         Self {
             seats: seats.collect(),
             targets,
+            grantee,
+            clocks_jump,
             began: Instant::now(),
             over: AtomicBool::new(false),
             lingers: if_several(LINGERS),
@@ -131,8 +162,12 @@ impl Scene {
     }
 
     /// A request's bytes, for a daemon as it runs now, and its address.
-    fn sign(&self, request: Request, daemon: usize) -> (Vec<u8>, String) {
+    fn sign(&self, request: Request, who: Who, daemon: usize) -> (Vec<u8>, String) {
         let Seat { daemon, credentials, .. } = &self.seats[daemon];
+        let credentials = match who {
+            Who::Root => credentials,
+            Who::Grantee => &self.grantee,
+        };
         let daemon = daemon.read().expect("no client has failed");
         let request = request.signed_by(credentials, &daemon);
         (request.to_bytes(daemon.address()), daemon.address().to_owned())
@@ -162,9 +197,17 @@ pub fn run(options: Options) -> Report {
     let devices = options.devices.max(options.daemons);
     let mut devices: Vec<_> = (0..devices).map(|_| Device::new(random.fork())).collect();
     let mut cluster = (options.daemons > 1).then(|| EtcdCluster::with_users(MEMBERS));
-    let daemons = provisioned(options.daemons, &devices, cluster.as_ref());
-    let targets = Targets::make(&daemons[0]);
-    let scene = Scene::new(daemons, targets);
+    let links = links(options.daemons, cluster.as_ref(), &mut random);
+    let clocks = Clocks::of(options.daemons);
+    let rig = Rig {
+        devices: &devices,
+        cluster: cluster.as_ref(),
+        links: &links,
+        clocks: clocks.as_ref(),
+    };
+    let daemons = rig.provisioned(&options);
+    let (targets, grantee) = (Targets::make(&daemons[0]), grantee(&daemons[0]));
+    let scene = Scene::new(daemons, targets, grantee, clocks.is_some());
     let clients: Vec<_> = (0..CLIENTS).map(|_| random.fork()).collect();
     let (notes, ended) = thread::scope(|scope| {
         let clients: Vec<_> = clients
@@ -173,15 +216,22 @@ pub fn run(options: Options) -> Report {
             .collect();
         let end = End(&scene);
         let random = random.fork();
-        let mut world =
-            World { scene: &scene, devices: &mut devices, cluster: &mut cluster, random };
-        let ended = trouble(&mut world, options);
+        let (links, clocks, beside) = (&links, clocks.as_ref(), options.beside.as_deref());
+        let (devices, cluster) = (&mut devices, &mut cluster);
+        let mut world = World { scene: &scene, devices, cluster, links, clocks, beside, random };
+        let ended = trouble(&mut world, &options);
         drop(end);
         let notes = clients.into_iter().map(|client| client.join().expect("a client fails"));
         (notes.collect::<Vec<_>>(), ended)
     });
     let store = cluster.as_ref().map(|cluster| directory(&cluster.authority()));
-    judge::judge(options, scene, &devices, store.as_deref(), &(notes, ended))
+    let mut report = judge::judge(&options, scene, &devices, store.as_deref(), &(notes, ended));
+    if clocks.is_none() {
+        let text = "clocks were not set: there is no libfaketime (Debian's package faketime)";
+        programs::skip("chaos", text);
+        report.left_out.push(text);
+    }
+    report
 }
 
 /// The directory that a file is in.
@@ -194,34 +244,117 @@ fn devices_of(daemon: usize, daemons: usize, devices: &[Device]) -> Vec<String> 
     devices.iter().skip(daemon).step_by(daemons).map(Device::endpoint).collect()
 }
 
-/// Daemons whose devices are these, all of one domain.
-fn provisioned(count: usize, devices: &[Device], cluster: Option<&EtcdCluster>) -> Vec<Daemon> {
-    fn borrowed(lines: &[String]) -> Vec<&str> {
-        lines.iter().map(String::as_str).collect()
-    }
-    let lines: Vec<_> = devices.iter().map(Device::endpoint).collect();
-    let mut daemons: Vec<Daemon> = Vec::new();
-    for number in 0..count {
-        let own = devices_of(number, count, devices);
-        let mut daemon = Daemon::stopped(&borrowed(&own));
-        if let Some(cluster) = cluster {
-            daemon.replace_arguments(&etcd::arguments(cluster));
+/// What daemons are put together with.
+struct Rig<'r> {
+    devices: &'r [Device],
+    cluster: Option<&'r EtcdCluster>,
+    links: &'r [Vec<Link>],
+    clocks: Option<&'r Clocks>,
+}
+
+impl Rig<'_> {
+    /// Daemons whose devices are these, all of one domain.
+    fn provisioned(&self, options: &Options) -> Vec<Daemon> {
+        fn borrowed(lines: &[String]) -> Vec<&str> {
+            lines.iter().map(String::as_str).collect()
         }
-        match daemons.first() {
-            None => {
-                let data = daemon.data().to_str().expect("UTF-8");
-                let provision = ["hsm", "provision", "--data", data];
-                let (code, said) = ctl::text(&[&provision[..], &borrowed(&lines)[..]].concat());
-                assert_eq!(code, 0, "{said}");
+        let lines: Vec<_> = self.devices.iter().map(Device::endpoint).collect();
+        let mut daemons: Vec<Daemon> = Vec::new();
+        for number in 0..options.daemons {
+            let own = devices_of(number, options.daemons, self.devices);
+            let mut daemon = Daemon::stopped(&borrowed(&own));
+            if let Some(cluster) = self.cluster {
+                let url = |link: &Link| format!("https://127.0.0.1:{}", link.port());
+                let urls: Vec<_> = self.links[number].iter().map(url).collect();
+                daemon.replace_arguments(&etcd::arguments_through(cluster, &urls));
             }
-            // The same host to all devices.
-            Some(first) => etcd::same_host(first, &daemon),
+            if let Some(clocks) = self.clocks {
+                clocks.give(number, &mut daemon);
+            }
+            daemon.set_program(options.beside.clone().filter(|_| number % 2 == 1));
+            match daemons.first() {
+                None => {
+                    let data = daemon.data().to_str().expect("UTF-8");
+                    let provision = ["hsm", "provision", "--data", data];
+                    let (code, said) = ctl::text(&[&provision[..], &borrowed(&lines)[..]].concat());
+                    assert_eq!(code, 0, "{said}");
+                }
+                // The same host to all devices.
+                Some(first) => etcd::same_host(first, &daemon),
+            }
+            daemon.restart();
+            await_devices(&daemon, own.len());
+            daemons.push(daemon);
         }
-        daemon.restart();
-        await_devices(&daemon, own.len());
-        daemons.push(daemon);
+        daemons
     }
-    daemons
+}
+
+/// The links of each daemon to the members of the cluster.
+fn links(
+    daemons: usize,
+    cluster: Option<&EtcdCluster>,
+    random: &mut fastrand::Rng,
+) -> Vec<Vec<Link>> {
+    let urls = cluster.map(EtcdCluster::urls).unwrap_or_default();
+    let port = |url: &String| url.rsplit(':').next().and_then(|port| port.parse().ok());
+    let ports: Vec<u16> = urls.iter().map(|url| port(url).expect("a port")).collect();
+    let mut of_daemon = || ports.iter().map(|port| Link::new(*port, random.fork())).collect();
+    (0..daemons).map(|_| of_daemon()).collect()
+}
+
+/// The wall clocks of daemons, by libfaketime.
+struct Clocks {
+    library: PathBuf,
+    /// A file for each daemon says how far its clock is ahead.
+    files: TempDir,
+}
+
+impl Clocks {
+    /// Clocks that are right; `None` without the library.
+    fn of(daemons: usize) -> Option<Self> {
+        let places = [format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH), "/usr/lib".into()];
+        let libraries = places.iter().map(|place| Path::new(place).join(FAKETIME));
+        let library = libraries.into_iter().find(|library| library.exists())?;
+        let clocks = Self { library, files: tempfile::tempdir().expect("a directory") };
+        (0..daemons).for_each(|daemon| clocks.set(daemon, 0));
+        Some(clocks)
+    }
+
+    fn file(&self, daemon: usize) -> PathBuf {
+        self.files.path().join(daemon.to_string())
+    }
+
+    /// A daemon has this clock from its next start on.
+    fn give(&self, number: usize, daemon: &mut Daemon) {
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        for (name, value) in [
+            ("LD_PRELOAD", text(&self.library)),
+            ("FAKETIME_TIMESTAMP_FILE", text(&self.file(number))),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ] {
+            daemon.set_variable(name, &value);
+        }
+    }
+
+    /// Sets a clock so many seconds ahead, or behind.
+    fn set(&self, daemon: usize, seconds: i32) {
+        let new = self.files.path().join("new");
+        fs::write(&new, format!("{seconds:+}\n")).expect("written");
+        // Never half of it.
+        fs::rename(new, self.file(daemon)).expect("renamed");
+    }
+}
+
+/// An access key of [`GRANTEE`], who may do nothing without a grant.
+fn grantee(daemon: &Daemon) -> Credentials {
+    let at = ["--data", daemon.data().to_str().expect("UTF-8"), "--url", daemon.url()];
+    let (code, said) = ctl::text(&[&["iam", "user", "create", "grantee"][..], &at].concat());
+    assert_eq!(code, 0, "{said}");
+    let (code, profile) = ctl::text(&[&["iam", "key", "create", "grantee"][..], &at].concat());
+    assert_eq!(code, 0, "{profile}");
+    Credentials::of_profile(&profile)
 }
 
 impl Targets {
@@ -232,12 +365,12 @@ impl Targets {
         };
         let keys = || (0..OBJECTS).map(|_| key()).collect();
         let aliases = (0..OBJECTS).map(|number| format!("alias/chaos/{number}")).collect();
-        Self { keys: keys(), stable: keys(), policies: keys(), aliases }
+        Self { keys: keys(), stable: keys(), policies: keys(), granted: keys(), aliases }
     }
 }
 
 /// Lets things go wrong for some time. Returns what has, and when each was over.
-fn trouble(world: &mut World<'_>, options: Options) -> Vec<(Fault, u64)> {
+fn trouble(world: &mut World<'_>, options: &Options) -> Vec<(Fault, u64)> {
     let (scene, numbers) = (world.scene, world.numbers());
     let mut random = world.random.fork();
     let mut ended = Vec::new();

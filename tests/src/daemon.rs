@@ -73,6 +73,22 @@ pub struct Credentials {
     pub secret: String,
 }
 
+impl Credentials {
+    /// The access key in a profile of the AWS CLI, as `kmsctl iam key create` prints one.
+    ///
+    /// # Panics
+    /// If there is none in it.
+    #[must_use]
+    pub fn of_profile(profile: &str) -> Self {
+        let value = |name: &str| {
+            let mut lines = profile.lines().filter_map(|line| line.split_once('='));
+            let found = lines.find(|(key, _)| key.trim() == name);
+            found.map(|(_, value)| value.trim().to_owned()).expect("a profile")
+        };
+        Self { id: value("aws_access_key_id"), secret: value("aws_secret_access_key") }
+    }
+}
+
 impl Daemon {
     /// Starts a daemon on fresh data with these `--hsm` values.
     #[must_use]

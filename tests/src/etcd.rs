@@ -13,9 +13,18 @@ use crate::daemon::Daemon;
 /// If a path of the cluster is not UTF-8.
 #[must_use]
 pub fn arguments(cluster: &EtcdCluster) -> Vec<String> {
+    arguments_through(cluster, &cluster.urls())
+}
+
+/// The same, where the members are found at other addresses.
+///
+/// # Panics
+/// If a path of the cluster is not UTF-8.
+#[must_use]
+pub fn arguments_through(cluster: &EtcdCluster, urls: &[String]) -> Vec<String> {
     let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     let values = [
-        ("--store", format!("etcd:{}", cluster.urls().join(","))),
+        ("--store", format!("etcd:{}", urls.join(","))),
         ("--store-ca", text(&cluster.authority())),
         ("--store-cert", text(&cluster.certificate())),
         ("--store-key", text(&cluster.key())),

@@ -18,7 +18,7 @@ fn nothing_acknowledged_is_lost_by_two_daemons_on_one_cluster() {
 fn a_minute(test: &str, daemons: usize) {
     let mut random = seed::random(test);
     let (seed, time) = (random.u64(..), Duration::from_secs(60));
-    let report = run(Options { seed, time, daemons, devices: 3, tells: true });
+    let report = run(Options { seed, time, daemons, devices: 3, beside: None, tells: true });
     eprintln!("{report}");
     assert!(report.violations().is_empty(), "{report}");
     assert!(report.faults() >= 5 && report.answered() >= 100, "too little happened\n{report}");

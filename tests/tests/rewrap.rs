@@ -80,12 +80,7 @@ fn user(daemon: &Daemon) -> Credentials {
     assert_eq!(code, 0, "{said}");
     let (code, profile) = ctl::text(&[&["iam", "key", "create", "ana"][..], &at].concat());
     assert_eq!(code, 0, "{profile}");
-    let value = |name: &str| {
-        let lines = profile.lines().filter_map(|line| line.split_once('='));
-        let found = lines.into_iter().find(|(key, _)| key.trim() == name);
-        found.map(|(_, value)| value.trim().to_owned()).expect("a profile")
-    };
-    Credentials { id: value("aws_access_key_id"), secret: value("aws_secret_access_key") }
+    Credentials::of_profile(&profile)
 }
 
 fn who_is(daemon: &Daemon, who: &Credentials) -> u16 {

@@ -47,6 +47,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
         flags.extend(["--beside".to_owned(), program.display().to_string()]);
     }
     test::etcd()?;
+    test::clocks();
     // The one that the harness boots.
     let board = &emulated()?[0];
     emulator::prepare(board)?;

@@ -65,6 +65,7 @@ impl Rig {
         browser::prepare();
         let kryoptic = tokens::prepare();
         etcd()?;
+        clocks();
         let python = python::prepare()?;
         let (programs, images) = daemon::build(boards, toolchain, profile)?;
         let firmware = images.into_iter().map(|image| (variable(image.board), image.elf)).collect();
@@ -98,6 +99,13 @@ pub(crate) fn etcd() -> Result<()> {
     match command::on_path("etcd") && command::on_path("etcdctl") {
         true => Ok(()),
         false => install(&["etcd-server", "etcd-client"]),
+    }
+}
+
+/// Sees to it that clocks of daemons can be set. Without, the tests say what they leave out.
+pub(crate) fn clocks() {
+    if let Err(failure) = install(&["faketime"]) {
+        term::note(format!("clocks are not set in tests: {failure}"));
     }
 }
 

@@ -7,13 +7,14 @@ use hsm_tests::chaos::{self, Options};
 
 const USAGE: &str =
     "usage: chaos [--seed N] [--seconds N | --minutes N] [--daemons N] [--devices N]
-             [--json]
+             [--beside KMSD] [--json]
 
   --seed N      repeats a schedule of faults (default: a new one)
   --seconds N   how long faults happen (default 60)
   --minutes N   the same in minutes
   --daemons N   1 to 5; several have a cluster of etcd as their store (default 1)
   --devices N   emulated devices, 1 to 8 (default 3)
+  --beside KMSD every second daemon runs this program, and each start may be of either
   --json        one JSON document instead of text";
 
 fn main() -> ExitCode {
@@ -37,9 +38,13 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Options, bool), String> {
     let time = Duration::from_secs(60);
     let seed = fastrand::u64(..);
-    let mut options = Options { seed, time, daemons: 1, devices: 3, tells: true };
+    let mut options = Options { seed, time, daemons: 1, devices: 3, beside: None, tells: true };
     let mut json = false;
     while let Some(argument) = arguments.next() {
+        if argument == "--beside" {
+            options.beside = Some(arguments.next().ok_or("--beside takes a program")?.into());
+            continue;
+        }
         let mut number = |least: u64, most: u64| {
             let value = arguments.next().and_then(|text| text.parse().ok());
             let value = value.filter(|value| (least..=most).contains(value));

@@ -1,6 +1,7 @@
 //! A client that works on what others work on, too, and notes what it was told.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use base64::prelude::Engine;
 use serde_json::{Value, json};
 
-use super::objects::{OfAlias, OfKey, OfPolicy, State};
-use super::{Scene, Targets};
+use super::objects::{OfAlias, OfGrant, OfKey, OfPolicy, State};
+use super::{GRANTEE, Scene, Targets, Who};
 use crate::daemon::ACCOUNT;
-use crate::history::Event;
+use crate::history::{Event, Step as _};
 use crate::http::{Answer, Connection, Request};
 use crate::patience::PATIENCE;
 
@@ -45,6 +46,7 @@ pub(super) struct Notes {
     pub(super) keys: Vec<Noted<OfKey>>,
     pub(super) aliases: Vec<Noted<OfAlias>>,
     pub(super) policies: Vec<Noted<OfPolicy>>,
+    pub(super) grants: Vec<Noted<OfGrant>>,
     pub(super) sealed: Vec<Sealed>,
     /// Keys that it made.
     pub(super) made: Vec<String>,
@@ -93,6 +95,8 @@ pub(super) struct Client<'s> {
     home: usize,
     /// An open connection to each daemon, if there is one.
     connections: Vec<Option<Connection>>,
+    /// The last grants that it was told of, by key.
+    granted: Vec<(usize, String)>,
     notes: Notes,
 }
 
@@ -101,18 +105,19 @@ impl<'s> Client<'s> {
         let daemons = scene.seats.len();
         let home = random.usize(..daemons);
         let connections = (0..daemons).map(|_| None).collect();
-        Self { scene, random, home, connections, notes: Notes::default() }
+        Self { scene, random, home, connections, granted: Vec::new(), notes: Notes::default() }
     }
 
     /// Works until the end is announced.
     pub(super) fn run(mut self) -> Notes {
         while !self.scene.is_over() {
-            match self.random.u8(..20) {
+            match self.random.u8(..24) {
                 0..7 => self.state(),
                 7..11 => self.alias(),
                 11..14 => self.policy(),
-                14..16 => self.seal(),
-                16..19 => self.open(),
+                14..18 => self.grant(),
+                18..20 => self.seal(),
+                20..23 => self.open(),
                 _ => self.make(),
             }
         }
@@ -236,6 +241,50 @@ impl<'s> Client<'s> {
         self.notes.policies.push(call.note(number, operation, answered));
     }
 
+    /// Lets somebody else use a key, or not any more, or is them.
+    fn grant(&mut self) {
+        let number = self.random.usize(..self.targets().granted.len());
+        let key = self.targets().granted[number].clone();
+        let known = self.granted.iter().rfind(|(of, _)| *of == number).map(|(_, id)| id.clone());
+        let (operation, body, who, done) = match (self.random.u8(..8), known) {
+            (0, _) => {
+                let body = json!({ "KeyId": key, "GranteePrincipal": GRANTEE, "Name": "chaos",
+                    "Operations": ["Encrypt"] });
+                ("CreateGrant", body, Who::Root, OfGrant::Create(None))
+            }
+            (1, Some(id)) => {
+                let body = json!({ "KeyId": key, "GrantId": id });
+                ("RevokeGrant", body, Who::Root, OfGrant::Revoke(number_of(&id)))
+            }
+            _ => {
+                let body = json!({ "KeyId": key, "Plaintext": "AAAA" });
+                ("Encrypt", body, Who::Grantee, OfGrant::Saw { allowed: true })
+            }
+        };
+        let call = self.call_as(who, operation, &body);
+        let (operation, answered) = match (&call.told, done) {
+            (Told::Done(answer), OfGrant::Create(_)) => match answer["GrantId"].as_str() {
+                Some(id) => {
+                    self.granted.retain(|(of, _)| *of != number);
+                    self.granted.push((number, id.to_owned()));
+                    (OfGrant::Create(Some(number_of(id))), true)
+                }
+                None => return self.wrong(operation, &answer.to_string()),
+            },
+            (Told::Done(_), done) => (done, true),
+            (Told::Refused(code), OfGrant::Saw { .. }) if code == "AccessDeniedException" => {
+                (OfGrant::Saw { allowed: false }, true)
+            }
+            (Told::Refused(code), OfGrant::Revoke(id)) if code == "NotFoundException" => {
+                (OfGrant::Gone(id), true)
+            }
+            (Told::Refused(code), _) => return self.wrong(operation, code),
+            (Told::Unknown, done) if !done.only_reads() => (done, false),
+            (Told::Nothing | Told::Unknown, _) => return,
+        };
+        self.notes.grants.push(call.note(number, operation, answered));
+    }
+
     /// Encrypts something that it will want to have back.
     fn seal(&mut self) {
         let key = self.some_key().to_owned();
@@ -301,14 +350,18 @@ impl<'s> Client<'s> {
         self.notes.wrong.push(format!("{operation} was answered {what}"));
     }
 
-    /// Sends a request once, as soon as a daemon listens.
     fn call(&mut self, operation: &str, body: &Value) -> Call {
+        self.call_as(Who::Root, operation, body)
+    }
+
+    /// Sends a request once, as soon as a daemon listens.
+    fn call_as(&mut self, who: Who, operation: &str, body: &Value) -> Call {
         let request = Request::new(operation, body.to_string());
         let daemons = self.connections.len();
         let elsewhere = self.random.u8(..8) == 0;
         let mut daemon = if elsewhere { self.random.usize(..daemons) } else { self.home };
         let (bytes, mut connection) = loop {
-            let (bytes, address) = self.scene.sign(request.clone(), daemon);
+            let (bytes, address) = self.scene.sign(request.clone(), who, daemon);
             let kept = self.connections[daemon].take();
             if let Some(kept) = kept.and_then(still_open) {
                 break (bytes, kept);
@@ -357,13 +410,22 @@ impl<'s> Client<'s> {
             return Told::Done(serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
         }
         let code = answer.code();
-        let throttled = code == "ThrottlingException";
-        if answer.status < 500 && !throttled {
+        // The clock of a daemon that has jumped is too far from that of the client.
+        let refused_unseen = code == "ThrottlingException"
+            || code == "InvalidSignatureException" && self.scene.clocks_jump;
+        if answer.status < 500 && !refused_unseen {
             return Told::Refused(code);
         }
         *self.notes.refused.entry(code).or_default() += 1;
-        if throttled { Told::Nothing } else { Told::Unknown }
+        if refused_unseen { Told::Nothing } else { Told::Unknown }
     }
+}
+
+/// A number for an id.
+fn number_of(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The connection, unless the daemon has ended it.

@@ -1,16 +1,19 @@
 //! What goes wrong, and when.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use kms_store::etcd::testing::EtcdCluster;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::Scene;
-use super::line::{Line, Trouble};
+use super::line::{Line, Link, Trouble};
+use super::{Clocks, Scene};
 use crate::daemon::Daemon;
 use crate::emulator::{Attachment, Emulator};
+use crate::patience::until;
+use crate::people::told;
 use crate::process::signal_process;
 
 /// A time without faults, in milliseconds.
@@ -43,6 +46,12 @@ pub enum Fault {
     PauseMember(usize),
     /// All but this member of the store's cluster end as in a power cut.
     KillOthers(usize),
+    /// The links of a daemon to one member, or to all of them, are in trouble.
+    Link(usize, Option<usize>, Trouble),
+    /// A person drains a device, and resumes it.
+    Drain(usize),
+    /// The wall clock of a daemon is set so many seconds ahead or behind, and put right.
+    Clock(usize, i32),
 }
 
 /// What a fault happens to.
@@ -52,6 +61,8 @@ enum Victim {
     Device(usize),
     AllDevices,
     Line(usize),
+    Links(usize),
+    Clock(usize),
     /// The cluster of the store: if more than one member fails, it is on purpose.
     Store,
 }
@@ -63,6 +74,8 @@ pub(super) struct Numbers {
     pub(super) devices: usize,
     /// Members of the store's cluster; 0 if the store is a file.
     pub(super) members: usize,
+    /// Whether clocks can be set.
+    pub(super) clocks: bool,
 }
 
 impl Fault {
@@ -81,6 +94,15 @@ impl Fault {
             Self::Line(_, Trouble::Flipped) => "bits flipped on a line",
             Self::Line(_, Trouble::Lost) => "bytes lost on a line",
             Self::Line(_, Trouble::Doubled) => "bytes doubled on a line",
+            Self::Line(_, Trouble::Slow) => "line slow",
+            Self::Link(_, None, _) => "cut off from etcd",
+            Self::Link(_, _, Trouble::Cut) => "link to an etcd member cut",
+            Self::Link(_, _, Trouble::Held) => "link to an etcd member held",
+            Self::Link(_, _, Trouble::Slow) => "link to an etcd member slow",
+            Self::Link(..) => "link to an etcd member garbled",
+            Self::Drain(_) => "device drained",
+            Self::Clock(_, 1..) => "clock set ahead",
+            Self::Clock(..) => "clock set back",
             Self::KillMember(_) => "etcd member killed",
             Self::PauseMember(_) => "etcd member paused",
             Self::KillOthers(_) => "etcd without a majority",
@@ -90,15 +112,21 @@ impl Fault {
     fn random(random: &mut fastrand::Rng, numbers: Numbers) -> Self {
         let device = random.usize(..numbers.devices);
         let daemon = random.usize(..numbers.daemons);
-        if numbers.members > 0 && random.u8(..4) == 0 {
+        if numbers.members > 0 && random.u8(..3) == 0 {
             let member = random.usize(..numbers.members);
-            return match random.u8(..5) {
+            return match random.u8(..9) {
                 0..2 => Self::KillMember(member),
                 2..4 => Self::PauseMember(member),
-                _ => Self::KillOthers(member),
+                4 => Self::KillOthers(member),
+                5 => Self::Link(daemon, None, Trouble::random_on_link(random)),
+                _ => Self::Link(daemon, Some(member), Trouble::random_on_link(random)),
             };
         }
-        match random.u8(..14) {
+        if numbers.clocks && random.u8(..10) == 0 {
+            let seconds = random.i32(1..20 * 60 * 60);
+            return Self::Clock(daemon, if random.bool() { seconds } else { -seconds });
+        }
+        match random.u8(..15) {
             0..2 => Self::KillDaemon(daemon),
             2 => Self::KillStart(daemon),
             3 => Self::StopDaemon(daemon),
@@ -110,6 +138,7 @@ impl Fault {
             10 => Self::Line(device, Trouble::Held),
             11 => Self::Line(device, Trouble::Flipped),
             12 => Self::Line(device, Trouble::Lost),
+            13 => Self::Drain(device),
             _ => Self::Line(device, Trouble::Doubled),
         }
     }
@@ -120,7 +149,11 @@ impl Fault {
             | Self::KillStart(daemon)
             | Self::StopDaemon(daemon)
             | Self::PauseDaemon(daemon) => Victim::Daemon(daemon),
-            Self::CutPower(device) | Self::PauseDevice(device) => Victim::Device(device),
+            Self::CutPower(device) | Self::PauseDevice(device) | Self::Drain(device) => {
+                Victim::Device(device)
+            }
+            Self::Link(daemon, ..) => Victim::Links(daemon),
+            Self::Clock(daemon, _) => Victim::Clock(daemon),
             Self::CutAllPower => Victim::AllDevices,
             Self::Line(device, _) => Victim::Line(device),
             Self::KillMember(_) | Self::PauseMember(_) | Self::KillOthers(_) => Victim::Store,
@@ -154,8 +187,12 @@ impl Act {
         if random.u8(..3) == 0 && faults[0].goes_with(second) {
             faults.push(second);
         }
-        // A daemon does not start without its store: that is back before.
-        faults.sort_by_key(|fault| fault.victim() != Victim::Store);
+        // A daemon does not start without its store: that is back before. A device is resumed by a daemon that runs.
+        faults.sort_by_key(|fault| match (fault, fault.victim()) {
+            (_, Victim::Store | Victim::Links(_)) => 0,
+            (Fault::Drain(_), _) => 2,
+            _ => 1,
+        });
         let mut time = |range| Duration::from_millis(random.u64(range));
         Self { calm: time(CALM), faults, lasts: time(LASTS) }
     }
@@ -167,7 +204,11 @@ impl fmt::Display for Act {
             let and = if number == 0 { "" } else { ", " };
             write!(f, "{and}{}", fault.name())?;
             match fault.victim() {
-                Victim::Daemon(number) | Victim::Device(number) | Victim::Line(number) => {
+                Victim::Daemon(number)
+                | Victim::Device(number)
+                | Victim::Line(number)
+                | Victim::Links(number)
+                | Victim::Clock(number) => {
                     write!(f, " {number}")?;
                 }
                 Victim::AllDevices | Victim::Store => {}
@@ -220,6 +261,9 @@ pub(super) struct World<'w> {
     pub(super) scene: &'w Scene,
     pub(super) devices: &'w mut [Device],
     pub(super) cluster: &'w mut Option<EtcdCluster>,
+    pub(super) links: &'w [Vec<Link>],
+    pub(super) clocks: Option<&'w Clocks>,
+    pub(super) beside: Option<&'w Path>,
     pub(super) random: fastrand::Rng,
 }
 
@@ -229,6 +273,7 @@ impl World<'_> {
             daemons: self.scene.seats.len(),
             devices: self.devices.len(),
             members: self.cluster.as_ref().map_or(0, |cluster| cluster.urls().len()),
+            clocks: self.clocks.is_some(),
         }
     }
 
@@ -253,17 +298,21 @@ impl World<'_> {
             Fault::KillOthers(member) => {
                 self.others(member).for_each(|other| self.cluster().kill(other));
             }
+            Fault::Link(daemon, member, trouble) => self.trouble(daemon, member, Some(trouble)),
+            // Where it is the last one that serves, that is refused.
+            Fault::Drain(device) => drop(self.device(device, "drain")),
+            Fault::Clock(daemon, seconds) => self.set_clock(daemon, seconds),
         }
     }
 
     /// Ends a fault.
     pub(super) fn end(&mut self, fault: Fault) {
         match fault {
-            Fault::KillDaemon(daemon) => self.change(daemon, Daemon::restart),
+            Fault::KillDaemon(daemon) => self.restart(daemon),
             Fault::KillStart(daemon) => {
                 let after = Duration::from_millis(self.random.u64(1..500));
                 self.change(daemon, |daemon| drop(daemon.kill_while_starting(after)));
-                self.change(daemon, Daemon::restart);
+                self.restart(daemon);
             }
             Fault::StopDaemon(daemon) => {
                 self.change(daemon, |daemon| {
@@ -271,7 +320,7 @@ impl World<'_> {
                     assert!(status.success(), "the daemon ended with {status}:\n{said}");
                 });
                 self.scene.died(daemon);
-                self.change(daemon, Daemon::restart);
+                self.restart(daemon);
             }
             Fault::PauseDaemon(daemon) => self.signal(daemon, Signal::CONT),
             Fault::CutPower(device) => self.devices[device].boot(),
@@ -285,7 +334,44 @@ impl World<'_> {
             Fault::KillOthers(member) => {
                 self.others(member).for_each(|other| self.cluster().restart(other));
             }
+            Fault::Link(daemon, member, _) => self.trouble(daemon, member, None),
+            Fault::Drain(device) => {
+                // It may not be drained, if that was refused or not heard.
+                until(format_args!("device {device} is resumed"), || {
+                    let (code, said) = self.device(device, "resume");
+                    code == 0 || said.contains("not drained") || said.contains("in service")
+                });
+            }
+            Fault::Clock(daemon, _) => self.set_clock(daemon, 0),
         }
+    }
+
+    /// Starts a daemon, perhaps of another release than before.
+    fn restart(&mut self, daemon: usize) {
+        let beside = self.beside.filter(|_| self.random.bool()).map(Path::to_owned);
+        self.change(daemon, |daemon| {
+            daemon.set_program(beside);
+            daemon.restart();
+        });
+    }
+
+    fn trouble(&self, daemon: usize, member: Option<usize>, trouble: Option<Trouble>) {
+        let links = self.links[daemon].iter().enumerate();
+        let hit = links.filter(|(number, _)| member.is_none_or(|member| member == *number));
+        hit.for_each(|(_, link)| link.set(trouble));
+    }
+
+    fn set_clock(&self, daemon: usize, seconds: i32) {
+        self.clocks.expect("clocks can be set").set(daemon, seconds);
+    }
+
+    /// What a person does with a device, at the daemon that has it.
+    fn device(&self, device: usize, command: &str) -> (i32, String) {
+        let seats = &self.scene.seats;
+        let daemon = seats[device % seats.len()].daemon.read().expect("no client has failed");
+        let (data, endpoint) = (daemon.data(), self.devices[device].endpoint());
+        let at = ["--data", data.to_str().expect("UTF-8"), "--url", daemon.url()];
+        told(&[&["device", command, &endpoint][..], &at].concat())
     }
 
     fn change(&self, daemon: usize, change: impl FnOnce(&mut Daemon)) {
@@ -312,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_seed_stands_for_a_schedule() {
-        let numbers = Numbers { daemons: 2, devices: 3, members: 3 };
+        let numbers = Numbers { daemons: 2, devices: 3, members: 3, clocks: true };
         let schedule = |seed| {
             let mut random = fastrand::Rng::with_seed(seed);
             (0..50).map(|_| Act::random(&mut random, numbers)).collect::<Vec<_>>()

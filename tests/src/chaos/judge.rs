@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 type Told = (Vec<Notes>, Vec<(Fault, u64)>);
 
 pub(super) fn judge(
-    options: Options,
+    options: &Options,
     scene: Scene,
     devices: &[Device],
     store: Option<&Path>,
@@ -54,6 +54,8 @@ pub(super) fn judge(
     let keys = rules.histories(notes.iter().flat_map(|notes| &notes.keys));
     let aliases = rules.histories(notes.iter().flat_map(|notes| &notes.aliases));
     let policies = rules.histories(notes.iter().flat_map(|notes| &notes.policies));
+    let grants = rules.histories(notes.iter().flat_map(|notes| &notes.grants));
+    report.histories(None, grants, |number| format!("grant on {}", targets.granted[number]));
     report.histories(State::Enabled, keys, |number| format!("key {}", targets.keys[number]));
     report.histories(None, aliases, |number| targets.aliases[number].clone());
     report.histories(false, policies, |number| format!("policy of {}", targets.policies[number]));

@@ -1,7 +1,7 @@
-//! A serial line that can be in trouble: a proxy between a daemon and a device.
+//! Lines that can be in trouble: a proxy between a daemon and a device, or between a daemon and a member of the store.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +27,114 @@ pub enum Trouble {
     Lost,
     /// Now and then, bytes come twice.
     Doubled,
+    /// Everything takes longer.
+    Slow,
 }
+
+impl Trouble {
+    /// What can be wrong with a link of a network.
+    pub(super) fn random_on_link(random: &mut fastrand::Rng) -> Self {
+        [Self::Cut, Self::Held, Self::Slow, Self::Slow, Self::Doubled, Self::Lost]
+            [random.usize(..6)]
+    }
+}
+
+/// What is passed on in [`Trouble::Slow`] waits as long as that.
+const DELAY: Duration = Duration::from_millis(40);
+
+/// An end of a line.
+trait Socket: Sized + Send + 'static {
+    fn another(&self) -> io::Result<Self>;
+    fn wait_for(&self, time: Duration) -> io::Result<()>;
+    fn end(&self);
+    fn take(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn give(&self, bytes: &[u8]) -> io::Result<()>;
+}
+
+macro_rules! sockets {
+    ($($stream:ty)*) => {$(
+        impl Socket for $stream {
+            fn another(&self) -> io::Result<Self> {
+                self.try_clone()
+            }
+
+            fn wait_for(&self, time: Duration) -> io::Result<()> {
+                self.set_nonblocking(false)?;
+                self.set_read_timeout(Some(time))
+            }
+
+            fn end(&self) {
+                let _ = self.shutdown(Shutdown::Both);
+            }
+
+            fn take(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                let mut from = self;
+                from.read(buffer)
+            }
+
+            fn give(&self, bytes: &[u8]) -> io::Result<()> {
+                let mut to = self;
+                to.write_all(bytes)
+            }
+        }
+    )*};
+}
+
+sockets! { UnixStream TcpStream }
 
 /// A line to a device whose own line is another socket.
 #[derive(Debug)]
 pub(super) struct Line {
     path: PathBuf,
-    state: Arc<State>,
+    state: Shared,
+}
+
+/// A connection of a daemon to a member of the store, on a port of its own.
+#[derive(Debug)]
+pub(super) struct Link {
+    port: u16,
+    state: Shared,
+}
+
+/// What threads of a line look at; they end with it.
+#[derive(Debug, Default)]
+struct Shared(Arc<State>);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+    }
+}
+
+impl Link {
+    /// A link to a port of this machine.
+    ///
+    /// # Panics
+    /// If there is no port.
+    #[must_use]
+    pub(super) fn new(member: u16, random: fastrand::Rng) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        listener.set_nonblocking(true).expect("a socket");
+        let port = listener.local_addr().expect("an address").port();
+        let state = Shared::default();
+        let shared = Arc::clone(&state.0);
+        thread::spawn(move || {
+            let near = || listener.accept().map(|(near, _)| near);
+            serve(near, || TcpStream::connect((Ipv4Addr::LOCALHOST, member)), &shared, random);
+        });
+        Self { port, state }
+    }
+
+    /// Where the daemon finds it.
+    #[must_use]
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Begins or ends trouble.
+    pub(super) fn set(&self, trouble: Option<Trouble>) {
+        self.state.0.set(trouble);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -51,9 +152,12 @@ impl Line {
     pub(super) fn new(path: PathBuf, device: PathBuf, random: fastrand::Rng) -> Self {
         let listener = UnixListener::bind(&path).expect("a socket");
         listener.set_nonblocking(true).expect("a socket");
-        let state = Arc::new(State::default());
-        let shared = Arc::clone(&state);
-        thread::spawn(move || serve(&listener, &device, &shared, random));
+        let state = Shared::default();
+        let shared = Arc::clone(&state.0);
+        thread::spawn(move || {
+            let near = || listener.accept().map(|(near, _)| near);
+            serve(near, || UnixStream::connect(&device), &shared, random);
+        });
         Self { path, state }
     }
 
@@ -65,17 +169,15 @@ impl Line {
 
     /// Begins or ends trouble.
     pub(super) fn set(&self, trouble: Option<Trouble>) {
-        *self.state.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.state.closed.store(true, Ordering::Release);
+        self.state.0.set(trouble);
     }
 }
 
 impl State {
+    fn set(&self, trouble: Option<Trouble>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
     fn trouble(&self) -> Option<Trouble> {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,9 +187,14 @@ impl State {
     }
 }
 
-fn serve(listener: &UnixListener, device: &Path, state: &Arc<State>, mut random: fastrand::Rng) {
+fn serve<S: Socket>(
+    near: impl Fn() -> io::Result<S>,
+    far: impl Fn() -> io::Result<S>,
+    state: &Arc<State>,
+    mut random: fastrand::Rng,
+) {
     while !state.is_closed() {
-        let Ok((near, _)) = listener.accept() else {
+        let Ok(near) = near() else {
             thread::sleep(LOOK);
             continue;
         };
@@ -95,37 +202,34 @@ fn serve(listener: &UnixListener, device: &Path, state: &Arc<State>, mut random:
         if state.trouble() == Some(Trouble::Cut) {
             continue;
         }
-        let Ok(far) = UnixStream::connect(device) else { continue };
+        let Ok(far) = far() else { continue };
         for (from, to) in [(&near, &far), (&far, &near)] {
-            let both = (from.try_clone(), to.try_clone());
+            let both = (from.another(), to.another());
             let (Ok(from), Ok(to)) = both else { continue };
             let (state, random) = (Arc::clone(state), random.fork());
             thread::spawn(move || {
                 let _ = pass(&from, &to, &state, random);
-                let _ = from.shutdown(Shutdown::Both);
-                let _ = to.shutdown(Shutdown::Both);
+                from.end();
+                to.end();
             });
         }
     }
 }
 
 /// Passes bytes on, with what trouble there is, until an end is gone or the line is cut.
-fn pass(
-    mut from: &UnixStream,
-    mut to: &UnixStream,
-    state: &State,
-    mut random: fastrand::Rng,
-) -> io::Result<()> {
-    from.set_nonblocking(false)?;
-    from.set_read_timeout(Some(LOOK))?;
+fn pass<S: Socket>(from: &S, to: &S, state: &State, mut random: fastrand::Rng) -> io::Result<()> {
+    from.wait_for(LOOK)?;
     let mut buffer = [0; CHUNK];
     while !state.is_closed() && state.trouble() != Some(Trouble::Cut) {
-        let count = match from.read(&mut buffer) {
+        let count = match from.take(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if is_timeout(&error) => continue,
             Err(error) => return Err(error),
         };
+        if state.trouble() == Some(Trouble::Slow) {
+            thread::sleep(DELAY);
+        }
         while state.trouble() == Some(Trouble::Held) && !state.is_closed() {
             thread::sleep(LOOK);
         }
@@ -134,14 +238,14 @@ fn pass(
         match state.trouble().filter(|_| hit) {
             Some(Trouble::Flipped) => {
                 bytes[random.usize(..count)] ^= 1 << random.u8(..8);
-                to.write_all(bytes)?;
+                to.give(bytes)?;
             }
-            Some(Trouble::Lost) => to.write_all(&bytes[..random.usize(..count)])?,
+            Some(Trouble::Lost) => to.give(&bytes[..random.usize(..count)])?,
             Some(Trouble::Doubled) => {
-                to.write_all(bytes)?;
-                to.write_all(&bytes[random.usize(..count)..])?;
+                to.give(bytes)?;
+                to.give(&bytes[random.usize(..count)..])?;
             }
-            _ => to.write_all(bytes)?,
+            _ => to.give(bytes)?,
         }
     }
     Ok(())

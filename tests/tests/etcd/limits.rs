@@ -22,12 +22,7 @@ fn user(daemon: &Daemon) -> Credentials {
     };
     run(&["user", "create", "ana"]);
     let profile = run(&["key", "create", "ana"]);
-    let value = |name: &str| {
-        let lines = profile.lines().filter_map(|line| line.split_once('='));
-        let found = lines.into_iter().find(|(key, _)| key.trim() == name);
-        found.map(|(_, value)| value.trim().to_owned()).expect("a profile")
-    };
-    Credentials { id: value("aws_access_key_id"), secret: value("aws_secret_access_key") }
+    Credentials::of_profile(&profile)
 }
 
 /// Sends bytes that were signed for whichever host.
