@@ -293,7 +293,7 @@ mod tests {
             assert!(applied(system_key(DOMAIN, 1)).await);
             store.bar(DOMAIN, &[1, 2]).await.unwrap();
             let revision = store.get(name.as_bytes()).await.unwrap().value.unwrap().revision;
-            assert!(!applied(system_key(DOMAIN, 1)).await, "nothing says that it is there");
+            assert!(!applied(system_key(DOMAIN, 1)).await, "no guard holds the entry");
             assert!(!applied(system_key(DOMAIN, 2).unchanged(name, revision)).await, "a new token");
             assert!(applied(system_key(DOMAIN, 1).unchanged(name, revision)).await);
             // It may be gone by now.

@@ -208,7 +208,7 @@ impl Exchange {
         self.put(region, member, &HandedOver { version, token: Vec::new() }).await
     }
 
-    /// Removes what was handed over to devices that are no members any more.
+    /// Removes what was handed over to devices that have left the domain.
     ///
     /// # Errors
     /// [`StoreError`].
