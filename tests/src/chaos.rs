@@ -38,6 +38,7 @@ use self::faults::{Device, World};
 use self::line::Link;
 use crate::ctl;
 use crate::daemon::{Credentials, Daemon};
+use crate::disk::Disk;
 use crate::etcd;
 use crate::http::{Request, await_devices, call};
 use crate::programs;
@@ -48,6 +49,8 @@ const CLIENTS: usize = 8;
 const OBJECTS: usize = 3;
 /// Members of the cluster of etcd.
 const MEMBERS: usize = 3;
+/// Size of the disk of a daemon, in MiB: of an hour, twice. What is not on it takes no memory.
+const DISK: u64 = 6 << 10;
 /// Who may use some keys by a grant only.
 const GRANTEE: &str = "arn:aws:iam::000000000000:user/grantee";
 /// Where Debian's package `faketime` has the library.
@@ -205,7 +208,7 @@ pub fn run(options: Options) -> Report {
         links: &links,
         clocks: clocks.as_ref(),
     };
-    let daemons = rig.provisioned(&options);
+    let (daemons, disks) = rig.provisioned(&options);
     let (targets, grantee) = (Targets::make(&daemons[0]), grantee(&daemons[0]));
     let scene = Scene::new(daemons, targets, grantee, clocks.is_some());
     let clients: Vec<_> = (0..CLIENTS).map(|_| random.fork()).collect();
@@ -217,20 +220,25 @@ pub fn run(options: Options) -> Report {
         let end = End(&scene);
         let random = random.fork();
         let (links, clocks, beside) = (&links, clocks.as_ref(), options.beside.as_deref());
-        let (devices, cluster) = (&mut devices, &mut cluster);
-        let mut world = World { scene: &scene, devices, cluster, links, clocks, beside, random };
+        let (devices, cluster, disks) = (&mut devices, &mut cluster, disks.as_deref().ok());
+        let mut world =
+            World { scene: &scene, devices, cluster, disks, links, clocks, beside, random };
         let ended = trouble(&mut world, &options);
         drop(end);
         let notes = clients.into_iter().map(|client| client.join().expect("a client fails"));
         (notes.collect::<Vec<_>>(), ended)
     });
     let store = cluster.as_ref().map(|cluster| directory(&cluster.authority()));
-    let mut report = judge::judge(&options, scene, &devices, store.as_deref(), &(notes, ended));
+    let mut left_out = Vec::new();
     if clocks.is_none() {
         let text = "clocks were not set: there is no libfaketime (Debian's package faketime)";
-        programs::skip("chaos", text);
-        report.left_out.push(text);
+        left_out.push(text.to_owned());
     }
+    left_out.extend(disks.as_ref().err().map(|reason| format!("no disk was full: {reason}")));
+    left_out.iter().for_each(|text| programs::skip("chaos", text));
+    let told = (notes, ended);
+    let mut report = judge::judge(&options, scene, disks, &devices, store.as_deref(), &told);
+    report.left_out = left_out;
     report
 }
 
@@ -254,15 +262,19 @@ struct Rig<'r> {
 
 impl Rig<'_> {
     /// Daemons whose devices are these, all of one domain.
-    fn provisioned(&self, options: &Options) -> Vec<Daemon> {
+    fn provisioned(&self, options: &Options) -> (Vec<Daemon>, Result<Vec<Disk>, String>) {
         fn borrowed(lines: &[String]) -> Vec<&str> {
             lines.iter().map(String::as_str).collect()
         }
         let lines: Vec<_> = self.devices.iter().map(Device::endpoint).collect();
-        let mut daemons: Vec<Daemon> = Vec::new();
+        let (mut daemons, mut disks) = (Vec::<Daemon>::new(), Ok(Vec::new()));
         for number in 0..options.daemons {
             let own = devices_of(number, options.daemons, self.devices);
             let mut daemon = Daemon::stopped(&borrowed(&own));
+            disks = disks.and_then(|mut disks: Vec<Disk>| {
+                disks.push(Disk::mount(daemon.data(), DISK)?);
+                Ok(disks)
+            });
             if let Some(cluster) = self.cluster {
                 let url = |link: &Link| format!("https://127.0.0.1:{}", link.port());
                 let urls: Vec<_> = self.links[number].iter().map(url).collect();
@@ -286,7 +298,7 @@ impl Rig<'_> {
             await_devices(&daemon, own.len());
             daemons.push(daemon);
         }
-        daemons
+        (daemons, disks)
     }
 }
 

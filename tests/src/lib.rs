@@ -49,6 +49,7 @@ pub mod costly;
 pub mod ctl;
 pub mod daemon;
 pub mod device;
+pub mod disk;
 pub mod emulator;
 pub mod enclave;
 pub mod environment;

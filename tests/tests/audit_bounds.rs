@@ -1,14 +1,13 @@
 //! What the audit log takes of the disk: floods, files that are rotated, compressed, delivered and
 //! removed, and a disk that is full.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use hsm_tests::daemon::Daemon;
+use hsm_tests::disk::Disk;
 use hsm_tests::http::{Answer, Connection, Request, call, get};
 use hsm_tests::patience::until;
 use hsm_tests::{ctl, programs};
@@ -194,55 +193,11 @@ fn files_are_rotated_compressed_delivered_and_removed_as_configured() {
     );
 }
 
-/// A small file system of its own under a directory, until it is dropped.
-struct Disk<'d>(&'d Path);
-
-impl<'d> Disk<'d> {
-    fn mount(directory: &'d Path, megabytes: u32) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args([
-            "-t",
-            "tmpfs",
-            "-o",
-            &format!("size={megabytes}m,mode=0700"),
-            "strongroom-test",
-        ]);
-        match mount.arg(directory).output() {
-            Ok(output) if output.status.success() => Some(Self(directory)),
-            refused => {
-                let reason = format!("no file system can be mounted: {refused:?}");
-                programs::skip("a full disk", &reason);
-                None
-            }
-        }
-    }
-
-    /// Fills it until so many bytes are free.
-    fn fill(&self, leave: u64) {
-        let mut file =
-            File::options().append(true).create(true).open(self.0.join("filler")).expect("a file");
-        let free = || {
-            let fs = rustix::fs::statvfs(self.0).expect("a file system");
-            fs.f_bavail * fs.f_frsize
-        };
-        while free() > leave {
-            let more = usize::try_from((free() - leave).min(1 << 16)).expect("small");
-            match file.write_all(&vec![1; more]) {
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                written => written.expect("written"),
-            }
-        }
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.join("filler")).expect("removed");
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
-    }
+/// A disk for a data directory; without one the test is left out.
+fn mounted(directory: &Path, megabytes: u64) -> Option<Disk> {
+    Disk::mount(directory, megabytes)
+        .inspect_err(|reason| programs::skip("a full disk", reason))
+        .ok()
 }
 
 /// Metrics of one moment.
@@ -266,7 +221,7 @@ fn disk_space(daemon: &Daemon) -> (u16, String) {
 fn administration_works_on_a_full_disk_and_everything_is_recorded() {
     let mut daemon = Daemon::stopped(&["soft"]);
     let directory = daemon.data().to_owned();
-    let Some(disk) = Disk::mount(&directory, 48) else { return };
+    let Some(disk) = mounted(&directory, 48) else { return };
     daemon.restart();
     let keys: Vec<String> = (0..3).map(|_| make_key(&daemon)).collect();
     assert_eq!(encrypt(&daemon, &keys[0]).status, 200);
@@ -365,7 +320,7 @@ fn administration_works_on_a_full_disk_and_everything_is_recorded() {
 fn without_a_reserve_a_full_disk_fails_requests_and_loses_none() {
     let mut daemon = Daemon::stopped(&["soft"]);
     let directory = daemon.data().to_owned();
-    let Some(disk) = Disk::mount(&directory, 32) else { return };
+    let Some(disk) = mounted(&directory, 32) else { return };
     daemon.replace_arguments(&["--disk-reserve".to_owned(), "0".to_owned()]);
     daemon.restart();
     let key = make_key(&daemon);

@@ -25,7 +25,7 @@ pub(crate) fn last_release() -> Result<String> {
 pub(crate) fn kmsd(revision: &str) -> Result<PathBuf> {
     let verify = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
     let commit = format!("{revision}^{{commit}}");
-    let found = command::output(&mut command::program("git", verify).arg(commit));
+    let found = command::output(command::program("git", verify).arg(commit));
     let found = found.map_err(|failure| {
         failure.help(format!(
             "there is no commit {revision} here; in a shallow clone, get it: git fetch --unshallow"

@@ -402,6 +402,8 @@ impl<'s> Client<'s> {
 
     fn read(&mut self, operation: &str, answer: &Answer) -> Told {
         match answer.header("x-amzn-requestid") {
+            // Requests that are refused on a full disk are counted, and not recorded one by one.
+            Some(_) if is_for_want_of_room(answer) => {}
             Some(id) => self.notes.answered.push(id.to_owned()),
             None => self.wrong(operation, "without a request id"),
         }
@@ -419,6 +421,11 @@ impl<'s> Client<'s> {
         *self.notes.refused.entry(code).or_default() += 1;
         if refused_unseen { Told::Nothing } else { Told::Unknown }
     }
+}
+
+fn is_for_want_of_room(answer: &Answer) -> bool {
+    let text = || answer.json()["message"].as_str().is_some_and(|it| it.contains("disk is full"));
+    answer.status >= 500 && text()
 }
 
 /// A number for an id.

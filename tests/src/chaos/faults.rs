@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::line::{Line, Link, Trouble};
 use super::{Clocks, Scene};
 use crate::daemon::Daemon;
+use crate::disk::Disk;
 use crate::emulator::{Attachment, Emulator};
 use crate::patience::until;
 use crate::people::told;
@@ -52,6 +53,8 @@ pub enum Fault {
     Drain(usize),
     /// The wall clock of a daemon is set so many seconds ahead or behind, and put right.
     Clock(usize, i32),
+    /// The disk of a daemon has not a byte left.
+    FullDisk(usize),
 }
 
 /// What a fault happens to.
@@ -63,6 +66,7 @@ enum Victim {
     Line(usize),
     Links(usize),
     Clock(usize),
+    Disk(usize),
     /// The cluster of the store: if more than one member fails, it is on purpose.
     Store,
 }
@@ -76,6 +80,8 @@ pub(super) struct Numbers {
     pub(super) members: usize,
     /// Whether clocks can be set.
     pub(super) clocks: bool,
+    /// Whether disks can be full.
+    pub(super) disks: bool,
 }
 
 impl Fault {
@@ -101,6 +107,7 @@ impl Fault {
             Self::Link(_, _, Trouble::Slow) => "link to an etcd member slow",
             Self::Link(..) => "link to an etcd member garbled",
             Self::Drain(_) => "device drained",
+            Self::FullDisk(_) => "disk full",
             Self::Clock(_, 1..) => "clock set ahead",
             Self::Clock(..) => "clock set back",
             Self::KillMember(_) => "etcd member killed",
@@ -125,6 +132,9 @@ impl Fault {
         if numbers.clocks && random.u8(..10) == 0 {
             let seconds = random.i32(1..20 * 60 * 60);
             return Self::Clock(daemon, if random.bool() { seconds } else { -seconds });
+        }
+        if numbers.disks && random.u8(..12) == 0 {
+            return Self::FullDisk(daemon);
         }
         match random.u8(..15) {
             0..2 => Self::KillDaemon(daemon),
@@ -154,6 +164,7 @@ impl Fault {
             }
             Self::Link(daemon, ..) => Victim::Links(daemon),
             Self::Clock(daemon, _) => Victim::Clock(daemon),
+            Self::FullDisk(daemon) => Victim::Disk(daemon),
             Self::CutAllPower => Victim::AllDevices,
             Self::Line(device, _) => Victim::Line(device),
             Self::KillMember(_) | Self::PauseMember(_) | Self::KillOthers(_) => Victim::Store,
@@ -187,9 +198,9 @@ impl Act {
         if random.u8(..3) == 0 && faults[0].goes_with(second) {
             faults.push(second);
         }
-        // A daemon does not start without its store: that is back before. A device is resumed by a daemon that runs.
+        // A daemon does not start without its store, nor without room: that is back before. A device is resumed by a daemon that runs.
         faults.sort_by_key(|fault| match (fault, fault.victim()) {
-            (_, Victim::Store | Victim::Links(_)) => 0,
+            (_, Victim::Store | Victim::Links(_) | Victim::Disk(_)) => 0,
             (Fault::Drain(_), _) => 2,
             _ => 1,
         });
@@ -208,7 +219,8 @@ impl fmt::Display for Act {
                 | Victim::Device(number)
                 | Victim::Line(number)
                 | Victim::Links(number)
-                | Victim::Clock(number) => {
+                | Victim::Clock(number)
+                | Victim::Disk(number) => {
                     write!(f, " {number}")?;
                 }
                 Victim::AllDevices | Victim::Store => {}
@@ -261,6 +273,7 @@ pub(super) struct World<'w> {
     pub(super) scene: &'w Scene,
     pub(super) devices: &'w mut [Device],
     pub(super) cluster: &'w mut Option<EtcdCluster>,
+    pub(super) disks: Option<&'w [Disk]>,
     pub(super) links: &'w [Vec<Link>],
     pub(super) clocks: Option<&'w Clocks>,
     pub(super) beside: Option<&'w Path>,
@@ -274,6 +287,7 @@ impl World<'_> {
             devices: self.devices.len(),
             members: self.cluster.as_ref().map_or(0, |cluster| cluster.urls().len()),
             clocks: self.clocks.is_some(),
+            disks: self.disks.is_some(),
         }
     }
 
@@ -302,6 +316,7 @@ impl World<'_> {
             // Where it is the last one that serves, that is refused.
             Fault::Drain(device) => drop(self.device(device, "drain")),
             Fault::Clock(daemon, seconds) => self.set_clock(daemon, seconds),
+            Fault::FullDisk(daemon) => self.set_full(daemon, true),
         }
     }
 
@@ -343,6 +358,7 @@ impl World<'_> {
                 });
             }
             Fault::Clock(daemon, _) => self.set_clock(daemon, 0),
+            Fault::FullDisk(daemon) => self.set_full(daemon, false),
         }
     }
 
@@ -359,6 +375,10 @@ impl World<'_> {
         let links = self.links[daemon].iter().enumerate();
         let hit = links.filter(|(number, _)| member.is_none_or(|member| member == *number));
         hit.for_each(|(_, link)| link.set(trouble));
+    }
+
+    fn set_full(&self, daemon: usize, is_full: bool) {
+        self.disks.expect("disks can be full")[daemon].set_full(is_full);
     }
 
     fn set_clock(&self, daemon: usize, seconds: i32) {
@@ -398,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_seed_stands_for_a_schedule() {
-        let numbers = Numbers { daemons: 2, devices: 3, members: 3, clocks: true };
+        let numbers = Numbers { daemons: 2, devices: 3, members: 3, clocks: true, disks: true };
         let schedule = |seed| {
             let mut random = fastrand::Rng::with_seed(seed);
             (0..50).map(|_| Act::random(&mut random, numbers)).collect::<Vec<_>>()

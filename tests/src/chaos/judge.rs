@@ -16,6 +16,7 @@ use super::report::{Recovery, Report};
 use super::{CLIENTS, Fault, Options, Scene, Targets, devices_of};
 use crate::ctl;
 use crate::daemon::Daemon;
+use crate::disk::Disk;
 use crate::history::{Event, Step, check};
 use crate::http::{Answer, call, devices_in_service, get};
 use crate::patience::{PATIENCE, until};
@@ -32,6 +33,7 @@ type Told = (Vec<Notes>, Vec<(Fault, u64)>);
 pub(super) fn judge(
     options: &Options,
     scene: Scene,
+    disks: Result<Vec<Disk>, String>,
     devices: &[Device],
     store: Option<&Path>,
     (notes, ended): &Told,
@@ -41,6 +43,8 @@ pub(super) fn judge(
     let Scene { seats, targets, .. } = scene;
     let daemons = seats.into_iter().map(|seat| seat.daemon.into_inner().expect("no client failed"));
     let mut daemons: Vec<Daemon> = daemons.collect();
+    // Unmounted before the directories that they are in are removed.
+    let _disks = disks;
     let begin = Instant::now();
     for (number, daemon) in daemons.iter().enumerate() {
         let wanted = devices_of(number, daemons.len(), devices).len();

@@ -49,7 +49,7 @@ pub struct Report {
     pub(super) records: usize,
     pub(super) files: usize,
     /// Faults that could not happen on this machine, with the reason.
-    pub(super) left_out: Vec<&'static str>,
+    pub(super) left_out: Vec<String>,
     violations: Vec<String>,
 }
 
