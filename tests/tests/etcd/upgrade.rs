@@ -1,7 +1,7 @@
 //! The daemon of the last release and this one, on one store and at the same time, and each on what the other one has
 //! written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use hsm_tests::daemon::Daemon;
@@ -25,12 +25,12 @@ fn former() -> Option<PathBuf> {
 }
 
 /// A pair, of which the first daemon is of the last release, and the second one too if `both`.
-fn with_former(former: &PathBuf, both: bool) -> Pair {
+fn with_former(former: &Path, both: bool) -> Pair {
     let mut pair = Pair::start();
     let count = if both { 2 } else { 1 };
     for daemon in [&mut pair.one, &mut pair.two].into_iter().take(count) {
         assert!(daemon.stop().success());
-        daemon.set_program(Some(former.clone()));
+        daemon.set_program(Some(former.to_owned()));
         daemon.restart();
         await_devices(daemon, 1);
     }
