@@ -53,7 +53,7 @@ pub enum Fault {
     Drain(usize),
     /// The wall clock of a daemon is set so many seconds ahead or behind, and put right.
     Clock(usize, i32),
-    /// The disk of a daemon has not a byte left.
+    /// The disk of a daemon is full.
     FullDisk(usize),
 }
 
