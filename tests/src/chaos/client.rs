@@ -402,8 +402,7 @@ impl<'s> Client<'s> {
 
     fn read(&mut self, operation: &str, answer: &Answer) -> Told {
         match answer.header("x-amzn-requestid") {
-            // Requests that are refused on a full disk are counted, and not recorded one by one.
-            Some(_) if is_for_want_of_room(answer) => {}
+            Some(_) if self.is_only_counted(answer) => {}
             Some(id) => self.notes.answered.push(id.to_owned()),
             None => self.wrong(operation, "without a request id"),
         }
@@ -412,20 +411,26 @@ impl<'s> Client<'s> {
             return Told::Done(serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
         }
         let code = answer.code();
-        // The clock of a daemon that has jumped is too far from that of the client.
-        let refused_unseen = code == "ThrottlingException"
-            || code == "InvalidSignatureException" && self.scene.clocks_jump;
+        let refused_unseen = code == "ThrottlingException" || self.is_out_of_time(answer);
         if answer.status < 500 && !refused_unseen {
             return Told::Refused(code);
         }
         *self.notes.refused.entry(code).or_default() += 1;
         if refused_unseen { Told::Nothing } else { Told::Unknown }
     }
-}
 
-fn is_for_want_of_room(answer: &Answer) -> bool {
-    let text = || answer.json()["message"].as_str().is_some_and(|it| it.contains("disk is full"));
-    answer.status >= 500 && text()
+    /// Whether the clock of a daemon that has jumped is too far from that of the client.
+    fn is_out_of_time(&self, answer: &Answer) -> bool {
+        let is_refused = || answer.code() == "InvalidSignatureException";
+        self.scene.clocks_jump && answer.status >= 400 && is_refused()
+    }
+
+    /// Whether the audit log has only the number of such answers: who is not known, and who comes to a full disk,
+    /// does not write more to it than that.
+    fn is_only_counted(&self, answer: &Answer) -> bool {
+        let text = || answer.json()["message"].as_str().unwrap_or_default().to_owned();
+        self.is_out_of_time(answer) || answer.status >= 500 && text().contains("disk is full")
+    }
 }
 
 /// A number for an id.
