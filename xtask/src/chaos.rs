@@ -12,9 +12,9 @@ use crate::{
 pub(crate) const HELP: &str = "\
 Eight clients work on the same keys, aliases, policies and grants of a kmsd, or
 a few, while processes, emulated devices and members of the store are killed,
-paused and cut off, devices are drained, and clocks jump. Afterwards the order
-of all answers is checked, every ciphertext is opened, audit logs are verified,
-and files are searched for plaintexts.
+paused and cut off, devices are drained, disks are full, and clocks jump.
+Afterwards the order of all answers is checked, every ciphertext is opened,
+audit logs are verified, and files are searched for plaintexts.
 
   --seed N      repeat a schedule of faults [default: a new one]
   --seconds N   how long faults happen [default: 60]

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: clients of one daemon while everything below and around it fails.
+//! `cargo xtask chaos`: clients of a few daemons while everything below and around them fails.
 
 use std::process::ExitCode;
 use std::time::Duration;

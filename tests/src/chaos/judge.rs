@@ -38,9 +38,9 @@ pub(super) fn judge(
     store: Option<&Path>,
     (notes, ended): &Told,
 ) -> Report {
-    let mut report = Report::of(options.seed, options.time, notes);
+    let mut report = Report::of(options, notes);
     let rules = Rules::of(&scene);
-    let Scene { seats, targets, .. } = scene;
+    let Scene { seats, targets, grantee, .. } = scene;
     let daemons = seats.into_iter().map(|seat| seat.daemon.into_inner().expect("no client failed"));
     let mut daemons: Vec<Daemon> = daemons.collect();
     // Unmounted before the directories that they are in are removed.
@@ -69,12 +69,13 @@ pub(super) fn judge(
     thread::sleep(Duration::from_nanos(rules.stale));
     open_all(&daemons, notes, &mut report);
 
-    let sealed = notes.iter().flat_map(|notes| &notes.sealed);
-    let planted: Vec<Secret> = sealed
-        .take(PLANTED)
-        .enumerate()
-        .map(|(number, sealed)| Secret::new(&format!("plaintext {number}"), &sealed.plaintext))
-        .collect();
+    // Some of each client.
+    let sealed = notes.iter().flat_map(|notes| notes.sealed.iter().take(PLANTED / CLIENTS));
+    let planted = sealed.enumerate();
+    let planted = planted
+        .map(|(number, sealed)| Secret::new(&format!("plaintext {number}"), &sealed.plaintext));
+    let secret = Secret::new("the grantee's secret access key", grantee.secret.as_bytes());
+    let planted: Vec<Secret> = planted.chain([secret]).collect();
     let said = daemons.iter_mut().map(|daemon| {
         let (status, said) = daemon.stop_and_read();
         if !status.success() {

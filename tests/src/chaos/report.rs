@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Options;
 use super::client::Notes;
 
 /// How soon the service was back after faults of one kind.
@@ -35,6 +36,8 @@ impl Recovery {
 pub struct Report {
     seed: u64,
     time: Duration,
+    daemons: usize,
+    devices: usize,
     answered: usize,
     lost: u64,
     refused: BTreeMap<String, u64>,
@@ -55,8 +58,9 @@ pub struct Report {
 
 impl Report {
     /// What clients have noted, before anything is judged.
-    pub(super) fn of(seed: u64, time: Duration, notes: &[Notes]) -> Self {
-        let mut report = Self { seed, time, ..Self::default() };
+    pub(super) fn of(options: &Options, notes: &[Notes]) -> Self {
+        let Options { seed, time, daemons, devices, .. } = *options;
+        let mut report = Self { seed, time, daemons, devices, ..Self::default() };
         for notes in notes {
             report.answered += notes.answered.len();
             report.lost += notes.lost;
@@ -108,6 +112,8 @@ impl Report {
             .collect();
         json!({
             "seed": self.seed,
+            "daemons": self.daemons,
+            "devices": self.devices,
             "seconds": self.time.as_secs(),
             "answered": self.answered,
             "unanswered": self.lost,
@@ -159,7 +165,11 @@ impl fmt::Display for Report {
                 for violation in violations.iter().take(20) {
                     write!(f, "\n  {violation}")?;
                 }
-                write!(f, "\nthe schedule again: cargo xtask chaos --seed {}", self.seed)
+                let Self { seed, daemons, devices, .. } = self;
+                write!(
+                    f,
+                    "\nthe schedule again: cargo xtask chaos --seed {seed} --daemons {daemons} --devices {devices}"
+                )
             }
         }
     }
