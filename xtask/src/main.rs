@@ -99,7 +99,7 @@ const COMMANDS: [Subcommand; 11] = [
     },
     plain(
         "test",
-        "[FILTER] [--suite FILE] [--nightly] [--beside COMMIT] [-- FLAGS]",
+        "[FILTER] [--suite FILE] [--nightly] [--beside REV] [-- FLAGS]",
         "run every test",
         test::main,
     ),

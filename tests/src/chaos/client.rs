@@ -425,11 +425,13 @@ impl<'s> Client<'s> {
         self.scene.clocks_jump && answer.status >= 400 && is_refused()
     }
 
-    /// Whether the audit log has only the number of such answers: who is not known, and who comes to a full disk,
-    /// does not write more to it than that.
+    /// Whether the audit log has only the number of such answers: who is not known, who comes too often, and who comes
+    /// to a full disk, does not write more to it than that.
     fn is_only_counted(&self, answer: &Answer) -> bool {
         let text = || answer.json()["message"].as_str().unwrap_or_default().to_owned();
-        self.is_out_of_time(answer) || answer.status >= 500 && text().contains("disk is full")
+        let is_throttled = || answer.status >= 400 && answer.code() == "ThrottlingException";
+        let is_full = || answer.status >= 500 && text().contains("disk is full");
+        self.is_out_of_time(answer) || is_throttled() || is_full()
     }
 }
 

@@ -129,11 +129,13 @@ impl Fault {
                 _ => Self::Link(daemon, Some(member), Trouble::random_on_link(random)),
             };
         }
-        if numbers.clocks && random.u8(..10) == 0 {
-            let seconds = random.i32(1..20 * 60 * 60);
-            return Self::Clock(daemon, if random.bool() { seconds } else { -seconds });
+        // Drawn wherever a run is, so that a seed means the same everywhere.
+        let (is_clock, is_disk) = (random.u8(..10) == 0, random.u8(..12) == 0);
+        let (seconds, is_ahead) = (random.i32(1..20 * 60 * 60), random.bool());
+        if is_clock && numbers.clocks {
+            return Self::Clock(daemon, if is_ahead { seconds } else { -seconds });
         }
-        if numbers.disks && random.u8(..12) == 0 {
+        if is_disk && numbers.disks {
             return Self::FullDisk(daemon);
         }
         match random.u8(..15) {
@@ -174,8 +176,14 @@ impl Fault {
     /// Whether both can be at once.
     fn goes_with(self, other: Self) -> bool {
         use Victim::{AllDevices, Device};
-        let (one, other) = (self.victim(), other.victim());
-        one != other && !matches!((one, other), (AllDevices, Device(_)) | (Device(_), AllDevices))
+        let (one, other_victim) = (self.victim(), other.victim());
+        // Nobody drains a device at a daemon that does not answer.
+        let drains = |fault: &Self| matches!(fault, Self::Drain(_));
+        let is_away = |victim| matches!(victim, Victim::Daemon(_));
+        let is_in_vain = drains(&self) && is_away(other_victim) || drains(&other) && is_away(one);
+        let is_all_devices =
+            matches!((one, other_victim), (AllDevices, Device(_)) | (Device(_), AllDevices));
+        one != other_victim && !is_in_vain && !is_all_devices
     }
 }
 

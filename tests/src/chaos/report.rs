@@ -166,9 +166,11 @@ impl fmt::Display for Report {
                     write!(f, "\n  {violation}")?;
                 }
                 let Self { seed, daemons, devices, .. } = self;
+                let seconds = self.time.as_secs();
                 write!(
                     f,
-                    "\nthe schedule again: cargo xtask chaos --seed {seed} --daemons {daemons} --devices {devices}"
+                    "\nthe schedule again: cargo xtask chaos --seed {seed} --seconds {seconds} \
+                     --daemons {daemons} --devices {devices}"
                 )
             }
         }
