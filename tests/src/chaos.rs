@@ -13,7 +13,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,9 @@ pub const STALE: Duration = Duration::from_secs(1);
 /// request, of 5 s and two elections.
 const LINGERS: Duration = Duration::from_secs(10);
 
+/// How long a daemon may take to see that its disk has room again.
+const ROOM_AGAIN: Duration = Duration::from_secs(2);
+
 /// What a run is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -106,6 +109,8 @@ struct Seat {
     credentials: Credentials,
     /// When its processes were gone.
     deaths: Mutex<Vec<u64>>,
+    /// Up to when it may fail because its disk is full.
+    full_until: AtomicU64,
 }
 
 /// What clients share.
@@ -136,6 +141,7 @@ impl Scene {
             credentials: daemon.credentials(),
             daemon: RwLock::new(daemon),
             deaths: Mutex::default(),
+            full_until: AtomicU64::default(),
         });
         Self {
             seats: seats.collect(),
@@ -162,6 +168,16 @@ impl Scene {
     fn died(&self, daemon: usize) {
         let mut deaths = self.seats[daemon].deaths.lock().unwrap_or_else(PoisonError::into_inner);
         deaths.push(self.now());
+    }
+
+    /// The disk of a daemon is full from now on, or has room again.
+    fn note_full(&self, daemon: usize, is_full: bool) {
+        let until = if is_full { u64::MAX } else { self.now() + nanoseconds(ROOM_AGAIN) };
+        self.seats[daemon].full_until.store(until, Ordering::Release);
+    }
+
+    fn may_be_full(&self, daemon: usize) -> bool {
+        self.now() <= self.seats[daemon].full_until.load(Ordering::Acquire)
     }
 
     /// A request's bytes, for a daemon as it runs now, and its address.

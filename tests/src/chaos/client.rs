@@ -386,7 +386,7 @@ impl<'s> Client<'s> {
             self.connections[daemon] = Some(connection);
         }
         let told = match answer {
-            Ok(answer) => self.read(operation, &answer),
+            Ok(answer) => self.read(operation, daemon, &answer),
             Err(error) => {
                 self.notes.lost += 1;
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
@@ -400,9 +400,9 @@ impl<'s> Client<'s> {
         Call { daemon, begin, end, told }
     }
 
-    fn read(&mut self, operation: &str, answer: &Answer) -> Told {
+    fn read(&mut self, operation: &str, daemon: usize, answer: &Answer) -> Told {
         match answer.header("x-amzn-requestid") {
-            Some(_) if self.is_only_counted(answer) => {}
+            Some(_) if self.is_only_counted(daemon, answer) => {}
             Some(id) => self.notes.answered.push(id.to_owned()),
             None => self.wrong(operation, "without a request id"),
         }
@@ -425,13 +425,12 @@ impl<'s> Client<'s> {
         self.scene.clocks_jump && answer.status >= 400 && is_refused()
     }
 
-    /// Whether the audit log has only the number of such answers: who is not known, who comes too often, and who comes
-    /// to a full disk, does not write more to it than that.
-    fn is_only_counted(&self, answer: &Answer) -> bool {
-        let text = || answer.json()["message"].as_str().unwrap_or_default().to_owned();
+    /// Whether the audit log has only the number of such answers, because who is not known and who comes too often does
+    /// not write more to it than that; or not even that, because a full disk is why the request failed.
+    fn is_only_counted(&self, daemon: usize, answer: &Answer) -> bool {
         let is_throttled = || answer.status >= 400 && answer.code() == "ThrottlingException";
-        let is_full = || answer.status >= 500 && text().contains("disk is full");
-        self.is_out_of_time(answer) || is_throttled() || is_full()
+        let is_full = answer.status >= 500 && self.scene.may_be_full(daemon);
+        is_full || self.is_out_of_time(answer) || is_throttled()
     }
 }
 

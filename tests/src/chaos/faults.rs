@@ -386,7 +386,11 @@ impl World<'_> {
     }
 
     fn set_full(&self, daemon: usize, is_full: bool) {
+        if is_full {
+            self.scene.note_full(daemon, true);
+        }
         self.disks.expect("disks can be full")[daemon].set_full(is_full);
+        self.scene.note_full(daemon, is_full);
     }
 
     fn set_clock(&self, daemon: usize, seconds: i32) {
