@@ -137,8 +137,8 @@ impl Exchange {
         &self.store
     }
 
-    /// Keeps the ballots that led to `version` in the store, as far as they are known here and not there: a
-    /// release before this one kept them in the data directory alone. Blocks.
+    /// Keeps the ballots that led to these versions of a domain where the ledger keeps them, as far as they are known:
+    /// a release before this one kept them in the data directory alone. Blocks.
     ///
     /// # Errors
     /// Any failure to read or keep one.
@@ -160,8 +160,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// The members of these that are to be given the keys of this version, and those that have yet to take what
-    /// they were given.
+    /// Which of these members are to be given the keys of this version, and which have yet to take what they were
+    /// given.
     ///
     /// # Errors
     /// [`StoreError`].
