@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use serde_json::json;
@@ -108,7 +108,7 @@ async fn serve(config: Config, ready: fn(&str)) -> Result<(), DaemonError> {
     let link = link_server::bind(&config).await?;
     let data = DataDir::open(&config.data)?;
     // From here on, no other daemon serves from this directory.
-    let begin = SystemTime::now();
+    let begin = Instant::now();
     let roots = credentials(&config, data.path())?;
     let certificate = certificate(&config, data.path())?;
     let over_tls = |server: Server, place: &Listen| -> Result<Server, TlsError> {

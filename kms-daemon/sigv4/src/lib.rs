@@ -29,7 +29,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -139,7 +139,7 @@ impl Verifier {
         Self {
             served,
             window,
-            replays: ReplayCache::new(window.as_secs(), 0),
+            replays: ReplayCache::new(window.as_secs()),
             decoy: Zeroizing::new(uuid::Uuid::new_v4().simple().to_string()),
         }
     }
@@ -147,9 +147,8 @@ impl Verifier {
     /// Refuses what was signed before the second of `start`: a daemon that ran before this one may
     /// have served it.
     #[must_use]
-    pub fn since(self, start: SystemTime) -> Self {
-        let replays = ReplayCache::new(self.window.as_secs(), seconds(start));
-        Self { replays, ..self }
+    pub fn since(self, start: Instant) -> Self {
+        Self { replays: self.replays.since(start), ..self }
     }
 
     /// Checks all of `request` that can be checked without a secret, as of `now`.
@@ -204,7 +203,9 @@ impl Verifier {
     /// # Errors
     /// `UnrecognizedClient` if there is no such key, or the session token is not the key's;
     /// `InvalidSignature` if the signature is wrong or was used before; `ExpiredToken`;
-    /// `ServiceUnavailable` if so much is signed that it cannot be remembered.
+    /// `ServiceUnavailable` if it may have been used before and this is not known, because the
+    /// daemon started since then or has had to forget, or if so much is signed that it cannot be
+    /// remembered.
     pub fn verify<K: AccessKey>(&self, claim: &Claim<'_>, found: Option<K>) -> Result<K, KmsError> {
         let Claim { request, authorization, date, .. } = claim;
         let secret = found.as_ref().map_or(self.decoy.as_str(), AccessKey::secret);
@@ -241,14 +242,19 @@ impl Verifier {
                 claim.authorization.signs(name) && claim.request.headers.contains_key(*name)
             }),
         };
-        self.replays.admit(used, seconds(claim.now)).map_err(|refusal| match refusal {
+        let now = claim.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.replays.admit(used, now).map_err(|refusal| match refusal {
             Refusal::Used => invalid(USED_SIGNATURE),
-            Refusal::Forgotten(floor) => invalid(format!(
-                "Signature expired: {} is now earlier than {}, the earliest of which this service \
-                 knows that it was not used already.",
-                claim.date.iso(),
-                basic((SystemTime::UNIX_EPOCH + Duration::from_secs(floor)).into()),
-            )),
+            // Clients retry that, and sign anew for it; they do not retry an invalid signature.
+            Refusal::Forgotten(floor) => KmsError::new(
+                Exception::ServiceUnavailable,
+                format!(
+                    "It is not known whether this request was used already: it was signed at {}, and \
+                     signatures are remembered from {} on. Sign the request anew.",
+                    claim.date.iso(),
+                    basic((SystemTime::UNIX_EPOCH + Duration::from_secs(floor)).into()),
+                ),
+            ),
             Refusal::Full => KmsError::new(
                 Exception::ServiceUnavailable,
                 "More requests are signed than can be remembered. Try again later.",
@@ -383,10 +389,6 @@ fn is_token_of(headers: &HeaderMap, session: Option<&Session>) -> bool {
 /// The refusal of an access key that does not exist, or whose session token is another.
 pub fn unknown_client() -> KmsError {
     KmsError::new(Exception::UnrecognizedClient, UNKNOWN_CLIENT)
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> KmsError {

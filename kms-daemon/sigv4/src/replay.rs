@@ -16,7 +16,8 @@
 //! closed to less than [`LEAST_WINDOW`]; rather, requests are refused as for any overload. What
 //! was not verified takes no memory.
 //!
-//! **Restarts.** The cache starts empty, and may refuse what was signed before it started.
+//! **Restarts.** The cache starts empty, and may refuse what was signed before it started. When that was is told by the clock
+//! as it is now: a clock that was ahead at the start and was set right is no reason to refuse anybody.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -60,31 +61,43 @@ pub(super) struct ReplayCache {
     window: u64,
     capacity: usize,
     begin: Instant,
+    /// Whether there was nothing to remember before.
+    is_first: bool,
 }
 
 impl ReplayCache {
-    /// A cache for a clock window, in seconds. It refuses dates before `floor`.
-    pub(super) fn new(window: u64, floor: u64) -> Self {
-        Self::with_capacity(window, floor, CAPACITY)
+    /// A cache for a clock window, in seconds.
+    pub(super) fn new(window: u64) -> Self {
+        Self::with_capacity(window, CAPACITY)
     }
 
-    fn with_capacity(window: u64, floor: u64, capacity: usize) -> Self {
-        let shard = || Mutex::new(Shard { floor, ..Shard::default() });
+    /// Refuses dates before the second of `begin`.
+    pub(super) fn since(self, begin: Instant) -> Self {
+        Self { begin, is_first: false, ..self }
+    }
+
+    fn with_capacity(window: u64, capacity: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             window,
             capacity: capacity / SHARDS,
             begin: Instant::now(),
+            is_first: true,
         }
     }
 
-    /// Remembers a signature, or tells why it must not be accepted. `now` is in seconds since the
+    /// Remembers a signature, or tells why it must not be accepted. `now` is the time since the
     /// epoch; the date must be within the window.
-    pub(super) fn admit(&self, used: Used<'_>, now: u64) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, used: Used<'_>, now: Duration) -> Result<(), Refusal> {
         let shard = &self.shards[usize::from(used.signature[31]) % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked with the lock held: times are in the order of the requests.
-        shard.admit(used, now, self.begin.elapsed(), self)
+        let elapsed = self.begin.elapsed();
+        let start = now.saturating_sub(elapsed).as_secs();
+        if !self.is_first && used.dated < start {
+            return Err(Refusal::Forgotten(start));
+        }
+        shard.admit(used, now.as_secs(), elapsed, self)
     }
 }
 

@@ -26,7 +26,7 @@ struct Rig {
 
 impl Rig {
     fn new(capacity: usize) -> Self {
-        let limits = ReplayCache::with_capacity(WINDOW, 0, capacity * SHARDS);
+        let limits = ReplayCache::with_capacity(WINDOW, capacity * SHARDS);
         Self { limits, shard: Shard::default() }
     }
 
@@ -97,11 +97,33 @@ fn when_full_of_what_is_new_nothing_is_forgotten() {
     assert_eq!(rig.admit(used(&signature(10), NOW + 40), 40_000), Ok(()));
 }
 
+/// A cache of a daemon that started so many seconds ago.
+fn started(seconds: u64) -> ReplayCache {
+    let begin = Instant::now().checked_sub(Duration::from_secs(seconds));
+    ReplayCache::new(WINDOW).since(begin.expect("a machine that runs for longer"))
+}
+
+fn at(seconds: u64) -> Duration {
+    // Not at the edge of a second: the test takes time as well.
+    Duration::from_secs(seconds) + Duration::from_millis(500)
+}
+
 #[test]
 fn dates_before_the_start_are_refused() {
-    let cache = ReplayCache::new(WINDOW, NOW);
-    assert_eq!(cache.admit(used(&[1; 32], NOW - 1), NOW), Err(Refusal::Forgotten(NOW)));
-    assert_eq!(cache.admit(used(&[1; 32], NOW), NOW), Ok(()));
+    let cache = started(20);
+    let start = NOW - 20;
+    assert_eq!(cache.admit(used(&[1; 32], start - 1), at(NOW)), Err(Refusal::Forgotten(start)));
+    assert_eq!(cache.admit(used(&[1; 32], start), at(NOW)), Ok(()));
+}
+
+/// The start of a daemon is not in the future because its clock was ahead at the time.
+#[test]
+fn a_clock_that_was_ahead_at_the_start_and_is_set_right_refuses_nobody() {
+    let (cache, ahead) = (started(20), 20 * 3600);
+    assert_eq!(cache.admit(used(&[1; 32], NOW + ahead), at(NOW + ahead)), Ok(()));
+    let start = NOW - 20;
+    assert_eq!(cache.admit(used(&[2; 32], NOW), at(NOW)), Ok(()));
+    assert_eq!(cache.admit(used(&[3; 32], start - 1), at(NOW)), Err(Refusal::Forgotten(start)));
 }
 
 proptest! {
@@ -147,7 +169,7 @@ fn measure() {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     };
     for threads in [1_u64, 2, 32] {
-        let cache = ReplayCache::new(WINDOW, 0);
+        let cache = ReplayCache::new(WINDOW);
         let (before, each) = (resident(), 960_000 / threads);
         let begin = Instant::now();
         std::thread::scope(|scope| {
@@ -161,7 +183,7 @@ fn measure() {
                         signature[..8].copy_from_slice(&id.to_le_bytes());
                         signature[31] = signature[7];
                         let dated = NOW - 300 + number * threads / 3200;
-                        cache.admit(used(&signature, dated), NOW).unwrap();
+                        cache.admit(used(&signature, dated), at(NOW)).unwrap();
                     }
                 });
             }
