@@ -21,7 +21,7 @@ pub enum Compression {
 
 /// The key management service on Strongroom HSMs, with the AWS KMS API.
 #[derive(Debug, Parser)]
-#[command(name = "kmsd", version = crate::VERSION, about, max_term_width = 100)]
+#[command(name = "kmsd", version = crate::VERSION, max_term_width = 100)]
 pub struct CommandLine {
     /// Read settings from this TOML file; its keys are the long flags.
     #[arg(long, value_name = "FILE", env = "STRONGROOM_CONFIG")]

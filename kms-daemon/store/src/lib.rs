@@ -264,7 +264,7 @@ pub struct Change {
 }
 
 /// Why the store could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The transaction breaks a limit. A fault of the caller.
     #[error("invalid transaction: {0}")]

@@ -3,6 +3,8 @@
 //! The writer takes all waiting transactions, applies them in order inside one redb transaction and
 //! makes that durable with one sync, so concurrent commits share its cost. Only then are they
 //! acknowledged and shown to readers and watchers.
+//!
+//! A file that cannot be read or written for some time is opened again afterwards ([`opened`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,26 +15,29 @@ use std::time::Duration;
 use std::{fmt, fs, io};
 
 use redb::backends::FileBackend;
-use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable, StorageBackend,
-    Table as RedbTable, TableDefinition,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 
+use self::opened::{OnDisk, Opened, Place};
+use self::writer::Writer;
 use super::history::History;
 use super::{
-    BlockingReads, Commit, Entry, Event, Page, Range, Revision, Snapshot, Store, StoreError,
-    StoreFuture, Table, Transaction, Watch, apply,
+    BlockingReads, Commit, Entry, Page, Range, Revision, Snapshot, Store, StoreError, StoreFuture,
+    Transaction, Watch,
 };
 use kms_base::durable;
 use kms_base::space::Space;
 
+#[cfg(test)]
+mod failures;
 mod handover;
+mod opened;
 #[cfg(test)]
 mod power;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use self::snapshot::StoreSnapshot;
 
@@ -52,14 +57,12 @@ const LOG: &str = "log";
 const ELSEWHERE: &str = "elsewhere";
 /// The layout this release reads and writes.
 const SUPPORTED_FORMAT: u64 = 1;
-/// What is said when nothing is written for want of room.
-const FULL: &str = "there is no room on the disk";
 /// Most transactions that share a sync.
 const MAX_GROUP: usize = 256;
 
 /// A store in one file. Dropping it waits for the commits that are under way.
 pub struct RedbStore {
-    database: Arc<Database>,
+    opened: Arc<Opened>,
     history: History,
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
@@ -77,6 +80,8 @@ pub type Facts = Vec<(String, Option<Vec<u8>>)>;
 enum Job {
     Commit(Transaction, oneshot::Sender<Result<Commit, StoreError>>),
     Facts(Facts, oneshot::Sender<Result<(), StoreError>>),
+    /// Open the file again if it has failed.
+    Mend,
 }
 
 impl RedbStore {
@@ -91,7 +96,7 @@ impl RedbStore {
     }
 
     /// The same, with the room on its disk looked at before each commit: what fills a disk may leave
-    /// no time for the reserve to be given back, and a write that fails closes the file for good.
+    /// no time for the reserve to be given back, and a write that fails closes the file for a moment.
     ///
     /// # Errors
     /// See [`RedbStore::open`].
@@ -137,30 +142,23 @@ impl RedbStore {
         make_whole(path)?;
         // Read by the owner only: policies and the names of keys are nobody else's business.
         let file = durable::open_private(path).map_err(engine)?;
-        Self::on(FileBackend::new(file).map_err(engine)?, space)
+        Self::at(OnDisk::new(path, file)?, space)
     }
 
     /// The store in a file, or in what stands for one.
-    fn on(file: impl StorageBackend, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
-        let database = Database::builder().create_with_backend(file).map_err(engine)?;
-        let database = Arc::new(database);
-        let revision = prepare(&database)?;
+    fn at(place: impl Place, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
+        let opened = Arc::new(Opened::new(place)?);
+        let revision = prepare(&*opened.database()?)?;
         let history = History::new(revision);
         let (jobs, queue) = mpsc::channel(MAX_GROUP);
-        let (shared, published) = (Arc::clone(&database), history.clone());
+        let (shared, published) = (Arc::clone(&opened), history.clone());
         let witness = Witness::default();
-        let writer = Writer {
-            database: shared,
-            history: published,
-            revision,
-            space,
-            witness: Arc::clone(&witness),
-        };
+        let writer = Writer::new(shared, (published, revision), space, Arc::clone(&witness));
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(engine)?;
-        Ok(Self { database, history, jobs: Some(jobs), writer: Some(writer), witness })
+        Ok(Self { opened, history, jobs: Some(jobs), writer: Some(writer), witness })
     }
 
     /// Says, from any thread, the revision that is durable now.
@@ -180,7 +178,7 @@ impl RedbStore {
     /// # Errors
     /// [`StoreError::Engine`].
     pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        read_facts(&self.database, name).map(|mut found| found.remove(name)).map_err(engine)
+        self.with(|database| read_facts(database, name)).map(|mut found| found.remove(name))
     }
 
     /// The facts whose names start so. Blocks for a read.
@@ -188,7 +186,7 @@ impl RedbStore {
     /// # Errors
     /// [`StoreError::Engine`].
     pub fn facts(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        read_facts(&self.database, prefix).map_err(engine)
+        self.with(|database| read_facts(database, prefix))
     }
 
     /// Sets facts, all of them or none; durable when it returns.
@@ -218,9 +216,25 @@ impl RedbStore {
         &self,
         read: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let database = Arc::clone(&self.database);
-        let task = tokio::task::spawn_blocking(move || read(&database));
-        task.await.map_err(engine)?.map_err(engine)
+        let opened = Arc::clone(&self.opened);
+        let task = tokio::task::spawn_blocking(move || opened.with(read));
+        self.seen(task.await.map_err(engine)?)
+    }
+
+    fn with<T>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        self.seen(self.opened.with(read))
+    }
+
+    /// Has the file opened again if it has failed.
+    fn seen<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if outcome.is_err() && self.opened.has_failed() {
+            // If others wait in the queue, they have it opened.
+            let _ = self.jobs.as_ref().map(|jobs| jobs.try_send(Job::Mend));
+        }
+        outcome
     }
 }
 
@@ -232,12 +246,11 @@ impl fmt::Debug for RedbStore {
 
 impl BlockingReads for RedbStore {
     fn get_blocking(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let found = read_entry(&self.database, key.to_vec()).map_err(engine)?;
-        Ok(found.value)
+        Ok(self.with(|database| read_entry(database, key.to_vec()))?.value)
     }
 
     fn range_blocking(&self, range: &Range) -> Result<Page, StoreError> {
-        Ok(read_range(&self.database, range).map_err(engine)?.value)
+        Ok(self.with(|database| read_range(database, range))?.value)
     }
 }
 
@@ -306,8 +319,7 @@ fn make_whole(path: &Path) -> Result<(), StoreError> {
         _ => {}
     }
     let file = durable::open_private(new).map_err(engine)?;
-    let backend = FileBackend::new(file).map_err(engine)?;
-    let database = Database::builder().create_with_backend(backend).map_err(engine)?;
+    let database = opened::on(FileBackend::new(file).map_err(engine)?)?;
     prepare(&database)?;
     // Closed in order, and synced.
     drop(database);
@@ -404,147 +416,6 @@ fn read_facts(database: &Database, prefix: &str) -> Result<BTreeMap<String, Vec<
 
 fn stored_revision(meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, redb::Error> {
     Ok(Revision(meta.get(REVISION)?.map_or(0, |row| row.value())))
-}
-
-/// The only writer of the file. Ends when the store is dropped.
-struct Writer {
-    database: Arc<Database>,
-    history: History,
-    revision: Revision,
-    space: Option<Arc<Space>>,
-    witness: Witness,
-}
-
-impl Writer {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut group = Vec::with_capacity(MAX_GROUP);
-        while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-            let (mut transactions, mut answers) = (Vec::new(), Vec::new());
-            for job in group.drain(..) {
-                match job {
-                    Job::Commit(transaction, answer) => {
-                        transactions.push(transaction);
-                        answers.push(answer);
-                    }
-                    Job::Facts(facts, answer) => {
-                        let full = || Err(StoreError::Engine(FULL.to_owned()));
-                        let has_room = self.has_room();
-                        let write = || self.write_facts(&facts).map_err(engine);
-                        let _ = answer.send(if has_room { write() } else { full() });
-                    }
-                }
-            }
-            if transactions.is_empty() {
-                continue;
-            }
-            let outcomes = match self.has_room() {
-                false => Err(FULL.to_owned()),
-                true => self.write_group(transactions).map_err(|error| error.to_string()),
-            };
-            match outcomes {
-                Ok(commits) => {
-                    for (answer, commit) in answers.into_iter().zip(commits) {
-                        // A caller that went away does not need its answer.
-                        let _ = answer.send(Ok(commit));
-                    }
-                }
-                Err(text) => {
-                    tracing::error!(error = %text, "store commit failed");
-                    for answer in answers {
-                        let _ = answer.send(Err(StoreError::Engine(text.clone())));
-                    }
-                }
-            }
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.space.as_ref().is_none_or(|space| space.has_room_for_store())
-    }
-
-    /// Applies the transactions in order and makes them durable. On error none is applied.
-    fn write_group(&mut self, transactions: Vec<Transaction>) -> Result<Vec<Commit>, redb::Error> {
-        let mut write = self.database.begin_write()?;
-        write.set_durability(Durability::Immediate)?;
-        let mut revision = self.revision;
-        let mut commits = Vec::with_capacity(transactions.len());
-        let mut changes = Vec::new();
-        {
-            let mut entries = Entries(write.open_table(ENTRIES)?);
-            for transaction in transactions {
-                let next = revision.next();
-                commits.push(match apply(transaction, next, &mut entries)? {
-                    None => Commit::Conflict,
-                    Some(events) if events.is_empty() => Commit::Applied { revision },
-                    Some(events) => {
-                        revision = next;
-                        changes.push((revision, events));
-                        Commit::Applied { revision }
-                    }
-                });
-            }
-            write.open_table(META)?.insert(REVISION, revision.0)?;
-        }
-        if let Some(witness) = self.witness.get()
-            && !changes.is_empty()
-        {
-            write.open_table(FACTS)?.insert(LOG, witness().as_slice())?;
-        }
-        if changes.is_empty() {
-            write.abort()?;
-        } else {
-            write.commit()?;
-            self.revision = revision;
-            self.publish(changes);
-        }
-        Ok(commits)
-    }
-
-    fn write_facts(&self, facts: &Facts) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
-        write.set_durability(Durability::Immediate)?;
-        {
-            let mut table = write.open_table(FACTS)?;
-            for (name, value) in facts {
-                match value {
-                    Some(value) => drop(table.insert(name.as_str(), value.as_slice())?),
-                    None => drop(table.remove(name.as_str())?),
-                }
-            }
-        }
-        Ok(write.commit()?)
-    }
-
-    fn publish(&self, changes: Vec<(Revision, Vec<Event>)>) {
-        for (revision, events) in changes {
-            self.history.publish(revision, events);
-        }
-    }
-}
-
-/// The table of entries inside a write transaction.
-struct Entries<'t>(RedbTable<'t, &'static [u8], (u64, &'static [u8])>);
-
-impl Table for Entries<'_> {
-    type Error = redb::Error;
-
-    fn revision(&self, key: &[u8]) -> Result<Option<Revision>, redb::Error> {
-        Ok(self.0.get(key)?.map(|row| Revision(row.value().0)))
-    }
-
-    fn put(
-        &mut self,
-        key: &[u8],
-        revision: Revision,
-        value: &Arc<[u8]>,
-    ) -> Result<(), redb::Error> {
-        self.0.insert(key, (revision.0, &**value))?;
-        Ok(())
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Result<bool, redb::Error> {
-        Ok(self.0.remove(key)?.is_some())
-    }
 }
 
 fn engine(error: impl ToString) -> StoreError {

@@ -35,7 +35,7 @@ struct Recorded {
 
 /// A file in memory that remembers how it came to what it is.
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<Recorded>>);
+pub(super) struct Disk(Arc<Mutex<Recorded>>);
 
 impl Disk {
     fn with(content: Vec<u8>) -> Self {
@@ -44,9 +44,9 @@ impl Disk {
     }
 
     /// A store that was made and closed.
-    fn with_store() -> Self {
+    pub(super) fn with_store() -> Self {
         let disk = Self::default();
-        drop(RedbStore::on(disk.clone(), None).unwrap());
+        drop(RedbStore::at(disk.clone(), None).unwrap());
         let content = disk.lock().content.clone();
         Self::with(content)
     }
@@ -104,6 +104,12 @@ fn put(content: &mut Vec<u8>, offset: u64, data: &[u8]) {
     content[offset..offset + data.len()].copy_from_slice(data);
 }
 
+impl Place for Disk {
+    fn open(&self, _: bool) -> Result<Database, StoreError> {
+        opened::on(self.clone())
+    }
+}
+
 impl StorageBackend for Disk {
     fn len(&self) -> Result<u64, io::Error> {
         Ok(self.lock().content.len() as u64)
@@ -138,9 +144,9 @@ impl StorageBackend for Disk {
 }
 
 /// What is in a store.
-type Content = BTreeMap<Vec<u8>, (Revision, Vec<u8>)>;
+pub(super) type Content = BTreeMap<Vec<u8>, (Revision, Vec<u8>)>;
 
-fn content(store: &RedbStore) -> Content {
+pub(super) fn content(store: &RedbStore) -> Content {
     let all = Range { prefix: Vec::new(), after: None, limit: 10_000 };
     let page = store.range_blocking(&all).unwrap();
     assert!(!page.more);
@@ -184,7 +190,7 @@ impl Done {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let disk = Disk::with_store();
-            let open = || RedbStore::on(disk.clone(), None).unwrap();
+            let open = || RedbStore::at(disk.clone(), None).unwrap();
             let mut acknowledged = vec![(0, Content::new(), Revision::default(), None)];
             let mut store = Some(open());
             for (number, deed) in deeds.iter().enumerate() {
@@ -236,7 +242,7 @@ impl Done {
     /// Cuts the power, opens what is left, and compares.
     fn cut(&self, steps: usize, keeps: &mut dyn FnMut() -> bool) {
         let left = Disk::with(self.disk.cut(steps, keeps));
-        let store = RedbStore::on(left.clone(), None);
+        let store = RedbStore::at(left.clone(), None);
         let store = store.unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
         let found = (content(&store), store.revision()(), store.fact("fact").unwrap());
         // What was acknowledged by then, or what was under way.
@@ -251,7 +257,7 @@ impl Done {
         let goes_on = runtime.block_on(store.commit(Transaction::new().put("after", [1])));
         assert_eq!(goes_on.unwrap(), Commit::Applied { revision: found.1.next() });
         drop(store);
-        let again = RedbStore::on(left, None).unwrap();
+        let again = RedbStore::at(left, None).unwrap();
         assert_eq!(again.get_blocking(b"after").unwrap().unwrap().value[..], [1]);
     }
 }
