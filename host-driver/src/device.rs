@@ -10,7 +10,7 @@ use hsm_protocol::command::system::{
 };
 use hsm_protocol::identity::IdentityDocument;
 use hsm_protocol::key_spec::KeySpec;
-use hsm_protocol::{AuditTag, Command, DeviceId, ErrorCode, PROTOCOL_VERSION};
+use hsm_protocol::{AuditTag, Command, DeviceId, ErrorCode, ModuleState, PROTOCOL_VERSION};
 
 use crate::audit::{self, AuditSink};
 use crate::error::CallError;
@@ -238,9 +238,17 @@ impl Device {
 
 /// Asks for identity, version and limits.
 fn introduce(link: &Link, options: Options) -> Result<(IdentityDocument, DeviceInfo), CallError> {
-    let request = Arc::new(Request::encode(&Info, AuditTag::default())?);
-    let pending = link.submit(Message::Plain(request), Instant::now() + options.deadline);
-    let reply = Reply::<Info>::from_answer(block_on(pending)?)?;
+    let reply = match plain(link, options, &Info) {
+        // A halted device says of itself only that, and why.
+        Err(refused @ CallError::Refused { code: ErrorCode::STATE_DENIED, .. }) => {
+            let status = plain(link, options, &Status)?.response()?;
+            return Err(match status.state {
+                ModuleState::Error => CallError::Halted(status.error),
+                _ => refused,
+            });
+        }
+        reply => reply?,
+    };
     let info = reply.response()?;
     if info.protocol != PROTOCOL_VERSION {
         let (device, host) = (info.protocol, PROTOCOL_VERSION);
@@ -255,6 +263,13 @@ fn introduce(link: &Link, options: Options) -> Result<(IdentityDocument, DeviceI
         rx_bytes: info.rx_bytes,
     };
     Ok((info.identity, described))
+}
+
+/// Calls before there is a session.
+fn plain<C: Command>(link: &Link, options: Options, command: &C) -> Result<Reply<C>, CallError> {
+    let request = Arc::new(Request::encode(command, AuditTag::default())?);
+    let pending = link.submit(Message::Plain(request), Instant::now() + options.deadline);
+    Reply::from_answer(block_on(pending)?)
 }
 
 impl fmt::Debug for Device {

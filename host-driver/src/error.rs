@@ -112,6 +112,13 @@ pub enum CallError {
         "the device is {0:?}, not operational; if it is halted run `kmsctl hsm reset`, else provision it"
     )]
     NotOperational(ModuleState),
+    /// The device is in its error state, and says no more than that. Not authenticated.
+    #[error(
+        "the device is halted: {} Restart it with `kmsctl hsm reset`; if it halts again, exchange it, or \
+         put the flash image of a `soft` device back from a backup",
+        halted(*.0)
+    )]
+    Halted(Option<ErrorCode>),
     /// The device has missed a new domain key.
     #[error(
         "the device waits for a domain key that another member has made; bring that member into \
@@ -189,6 +196,7 @@ impl CallError {
             | Self::AnswerLost
             | Self::LinkDown { .. }
             | Self::NotOperational(_)
+            | Self::Halted(_)
             | Self::KeysMissing
             | Self::Overloaded
             | Self::AuditSink(_)
@@ -279,12 +287,18 @@ impl CallError {
             | Self::BadAnswer(_)
             | Self::AuditChain(_)
             | Self::NotOperational(_)
+            | Self::Halted(_)
             | Self::KeysMissing
             | Self::Overloaded => true,
             Self::Refused { code, .. } => is_transient(*code),
             _ => false,
         }
     }
+}
+
+/// Why a device has halted, as far as it says.
+fn halted(code: Option<ErrorCode>) -> String {
+    code.map_or_else(|| "it does not say why.".to_owned(), |code| code.to_string())
 }
 
 /// Codes that speak of the device's condition and not of the request.

@@ -14,7 +14,7 @@ use crate::api::{Answer, Service};
 use crate::iam::Iam;
 use crate::management::Management;
 use crate::metrics::Metrics;
-use kms_audit::{AuditFacts, AuditLog, Caller, Outcome, Recorded, RequestRecord};
+use kms_audit::{AuditError, AuditFacts, AuditLog, Caller, Outcome, Recorded, RequestRecord};
 use kms_base::context::RequestContext;
 use kms_base::error::{Exception, KmsError};
 use kms_base::principal::Principal;
@@ -119,12 +119,12 @@ impl App {
     /// nothing else of its request; [`Exception::KmsInternal`] if the log cannot be written.
     pub(crate) async fn record(&self, record: &RequestRecord<'_>) -> Result<(), KmsError> {
         for event in &record.facts.events {
-            self.audit.key_event(event).await.map_err(KmsError::internal)?;
+            self.audit.key_event(event).await.map_err(AuditError::refuse)?;
         }
         match self.audit.append_request(record).await {
             Ok(Recorded::Throttled) => Err(KmsError::new(Exception::Throttling, TOO_MANY)),
             Ok(_) => Ok(()),
-            Err(error) => Err(KmsError::internal(error)),
+            Err(error) => Err(error.refuse()),
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct DaemonStatus {
     regions: Arc<Regions>,
     store: Arc<dyn Store>,
     store_available: AtomicBool,
+    /// What the store said last when it did not answer.
+    store_error: Mutex<String>,
     fleet: Option<Arc<Fleet>>,
     catalog: Option<Arc<Catalog>>,
     backups: Option<Arc<Snapshots>>,
@@ -77,6 +79,7 @@ impl DaemonStatus {
             regions,
             store,
             store_available: AtomicBool::new(true),
+            store_error: Mutex::default(),
             fleet: None,
             catalog: None,
             backups: None,
@@ -152,6 +155,9 @@ impl DaemonStatus {
                 }
                 *self.last_backup() = last;
             }
+            if let Err(error) = &answer {
+                *lock(&self.store_error) = error.to_string();
+            }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
                 match answer {
                     Ok(_) => tracing::info!("the store answers again"),
@@ -184,8 +190,7 @@ impl DaemonStatus {
     }
 
     fn last_backup(&self) -> MutexGuard<'_, Option<LastBackup>> {
-        // It is replaced whole.
-        self.last_backup.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.last_backup)
     }
 
     /// The state now.
@@ -325,8 +330,22 @@ impl DaemonStatus {
              DependencyTimeoutException; see whether a majority of the etcd cluster runs and can be reached"
                 .to_owned()
         });
-        stale
+        let unwritten = self.audit.failure().map(|error| {
+            format!(
+                "the audit log cannot be written ({error}), and every request is refused, because it would not be \
+                 recorded: mend the disk that the data directory is on. kmsd goes on by itself once the log can be \
+                 written, or when it is started again"
+            )
+        });
+        let is_silent = stale.is_none() && !self.store_available.load(Ordering::Acquire);
+        let silent = is_silent.then(|| {
+            let error = lock(&self.store_error).clone();
+            format!("the store does not answer ({error}), and requests that need it fail; it is tried again")
+        });
+        unwritten
             .into_iter()
+            .chain(stale)
+            .chain(silent)
             .chain(out)
             .chain(left)
             .chain(trails)
@@ -335,6 +354,11 @@ impl DaemonStatus {
             .chain(tokens)
             .collect()
     }
+}
+
+/// What it has is replaced whole.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Readiness for DaemonStatus {

@@ -11,7 +11,6 @@
 //! - The audit logs are whole, and have each answered request once.
 //! - No plaintext is in a file of a daemon or of the store, or in what a daemon wrote.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -20,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use kms_store::etcd::testing::EtcdCluster;
 use serde_json::json;
-use tempfile::TempDir;
 
 mod client;
 mod faults;
@@ -36,6 +34,7 @@ pub use self::report::Report;
 use self::client::Client;
 use self::faults::{Device, World};
 use self::line::Link;
+use crate::clocks::{self, Clocks};
 use crate::ctl;
 use crate::daemon::{Credentials, Daemon};
 use crate::disk::Disk;
@@ -53,8 +52,6 @@ const MEMBERS: usize = 3;
 const DISK: u64 = 6 << 10;
 /// Who may use some keys by a grant only.
 const GRANTEE: &str = "arn:aws:iam::000000000000:user/grantee";
-/// Where Debian's package `faketime` has the library.
-const FAKETIME: &str = "faketime/libfaketime.so.1";
 /// How long after its acknowledgement a change may be unknown to another daemon (ADR 39).
 pub const STALE: Duration = Duration::from_secs(1);
 /// How long etcd may take to carry out what nobody waits for any more: longer than its own deadline for a
@@ -246,10 +243,7 @@ pub fn run(options: Options) -> Report {
     });
     let store = cluster.as_ref().map(|cluster| directory(&cluster.authority()));
     let mut left_out = Vec::new();
-    if clocks.is_none() {
-        let text = "clocks were not set: there is no libfaketime (Debian's package faketime)";
-        left_out.push(text.to_owned());
-    }
+    left_out.extend(clocks.is_none().then(|| format!("clocks were not set: {}", clocks::MISSING)));
     left_out.extend(disks.as_ref().err().map(|reason| format!("no disk was full: {reason}")));
     left_out.iter().for_each(|text| programs::skip("chaos", text));
     let told = (notes, ended);
@@ -329,50 +323,6 @@ fn links(
     let ports: Vec<u16> = urls.iter().map(|url| port(url).expect("a port")).collect();
     let mut of_daemon = || ports.iter().map(|port| Link::new(*port, random.fork())).collect();
     (0..daemons).map(|_| of_daemon()).collect()
-}
-
-/// The wall clocks of daemons, by libfaketime.
-struct Clocks {
-    library: PathBuf,
-    /// A file for each daemon says how far its clock is ahead.
-    files: TempDir,
-}
-
-impl Clocks {
-    /// Clocks that are right; `None` without the library.
-    fn of(daemons: usize) -> Option<Self> {
-        let places = [format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH), "/usr/lib".into()];
-        let libraries = places.iter().map(|place| Path::new(place).join(FAKETIME));
-        let library = libraries.into_iter().find(|library| library.exists())?;
-        let clocks = Self { library, files: tempfile::tempdir().expect("a directory") };
-        (0..daemons).for_each(|daemon| clocks.set(daemon, 0));
-        Some(clocks)
-    }
-
-    fn file(&self, daemon: usize) -> PathBuf {
-        self.files.path().join(daemon.to_string())
-    }
-
-    /// A daemon has this clock from its next start on.
-    fn give(&self, number: usize, daemon: &mut Daemon) {
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        for (name, value) in [
-            ("LD_PRELOAD", text(&self.library)),
-            ("FAKETIME_TIMESTAMP_FILE", text(&self.file(number))),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ] {
-            daemon.set_variable(name, &value);
-        }
-    }
-
-    /// Sets a clock so many seconds ahead, or behind.
-    fn set(&self, daemon: usize, seconds: i32) {
-        let new = self.files.path().join("new");
-        fs::write(&new, format!("{seconds:+}\n")).expect("written");
-        // Never half of it.
-        fs::rename(new, self.file(daemon)).expect("renamed");
-    }
 }
 
 /// An access key of [`GRANTEE`], who may do nothing without a grant.

@@ -160,11 +160,27 @@ impl Daemon {
     /// # Panics
     /// If it runs, or does not get ready.
     pub fn restart(&mut self) {
+        if let Err((status, said)) = self.starts() {
+            panic!("the daemon ended with {status}:\n{said}");
+        }
+    }
+
+    /// Starts the daemon, which may refuse to.
+    ///
+    /// # Errors
+    /// How it ended, and what it said.
+    ///
+    /// # Panics
+    /// If it runs, or neither gets ready nor ends.
+    pub fn starts(&mut self) -> Result<(), (ExitStatus, String)> {
         assert!(self.process.is_none(), "the daemon runs");
         let mut process = self.spawn();
-        let url = process.expect_line("listening on ", PATIENCE);
-        self.url = url.replace("//0.0.0.0:", "//127.0.0.1:");
+        match process.line_or_end("listening on ", PATIENCE) {
+            Some(url) => self.url = url.replace("//0.0.0.0:", "//127.0.0.1:"),
+            None => return Err((process.wait(PATIENCE), process.output())),
+        }
         self.process = Some(process);
+        Ok(())
     }
 
     /// Starts the daemon, or another one on the same data, where it must refuse to; returns what
@@ -249,6 +265,12 @@ impl Daemon {
     pub fn await_end(&mut self) -> (ExitStatus, String) {
         let mut process = self.process.take().expect("the daemon runs");
         (process.wait(PATIENCE), process.output())
+    }
+
+    /// Whether it was started and not ended by the test since.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// The process id.

@@ -1,11 +1,13 @@
-//! A disk that can be full.
+//! Disks that can be full, and disks that fail.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{StatVfs, statvfs};
+use tempfile::TempDir;
 
 /// A small file system of its own under a directory, until it is dropped.
 #[derive(Debug)]
@@ -22,14 +24,9 @@ impl Disk {
     pub fn mount(directory: &Path, megabytes: u64) -> Result<Self, String> {
         let size = megabytes << 20;
         let options = format!("size={size},mode=0700");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "strongroom-test"]).arg(directory);
-        match mount.output() {
-            Ok(output) if output.status.success() => {
-                Ok(Self { directory: directory.to_owned(), size })
-            }
-            refused => Err(format!("no file system can be mounted: {refused:?}")),
-        }
+        let mount = ["-t", "tmpfs", "-o", &options, "strongroom-test"];
+        run(Command::new("mount").args(mount).arg(directory))?;
+        Ok(Self { directory: directory.to_owned(), size })
     }
 
     fn look(&self) -> StatVfs {
@@ -90,5 +87,90 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.directory).status();
+    }
+}
+
+/// A file system of ext4 on a disk that can fail, until it is dropped.
+#[derive(Debug)]
+pub struct FailingDisk {
+    directory: PathBuf,
+    /// What its blocks are written to, which may have none left.
+    blocks: Disk,
+    image: PathBuf,
+    _place: TempDir,
+}
+
+impl FailingDisk {
+    /// Makes one of so many MiB, and mounts it. Without a journal the kernel goes on with it whatever it cannot write.
+    ///
+    /// # Errors
+    /// Why there can be none: that takes root's rights, and loop devices.
+    ///
+    /// # Panics
+    /// If no file can be made.
+    pub fn mount(directory: &Path, megabytes: u64, has_journal: bool) -> Result<Self, String> {
+        let place = tempfile::tempdir().expect("a directory");
+        let blocks = Disk::mount(place.path(), 2 * megabytes)?;
+        let image = place.path().join("image");
+        let file = File::create(&image).expect("a file");
+        file.set_len(megabytes << 20).expect("a sparse file");
+        let journal = if has_journal { "has_journal" } else { "^has_journal" };
+        let mut make = Command::new("mkfs.ext4");
+        make.args(["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,nodiscard", "-O", journal]);
+        run(make.arg(&image))?;
+        let disk = Self { directory: directory.to_owned(), blocks, image, _place: place };
+        disk.attach()?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).expect("set");
+        fs::remove_dir(directory.join("lost+found")).expect("removed");
+        Ok(disk)
+    }
+
+    fn attach(&self) -> Result<(), String> {
+        let mut mount = Command::new("mount");
+        run(mount.args(["-t", "ext4", "-o", "loop"]).arg(&self.image).arg(&self.directory))
+    }
+
+    /// Has the kernel give up the file system, as it does when it cannot write what holds it together: from now on
+    /// nothing can be written, open files included.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn fail(&self) {
+        let mut mount = Command::new("mount");
+        run(mount.args(["-o", "remount,abort"]).arg(&self.directory)).expect("it is given up");
+    }
+
+    /// Repairs it as a person would. Nobody may have a file of it open.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn repair(&self) {
+        run(Command::new("umount").arg(&self.directory)).expect("nobody uses it");
+        // It says with 1 that something was repaired.
+        let checked = Command::new("fsck.ext4").args(["-p", "-f"]).arg(&self.image).output();
+        let checked = checked.expect("fsck.ext4 runs");
+        assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
+        self.attach().expect("it is mounted again");
+    }
+
+    /// Has each block refused that was not written before, or takes that back.
+    ///
+    /// # Panics
+    /// If that cannot be.
+    pub fn set_bad(&self, is_bad: bool) {
+        self.blocks.set_full(is_bad);
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.directory).status();
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        refused => Err(format!("{command:?}: {refused:?}")),
     }
 }

@@ -45,6 +45,7 @@ pub mod browser;
 pub mod calls;
 pub mod chaos;
 pub mod client;
+pub mod clocks;
 pub mod costly;
 pub mod ctl;
 pub mod daemon;

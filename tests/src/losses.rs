@@ -158,6 +158,23 @@ impl Backup {
         }
     }
 
+    /// Puts everything back, and takes away what was not there. The daemon must not run.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn restore_all(&self, daemon: &Daemon) {
+        for entry in fs::read_dir(daemon.data()).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.expect("removed");
+        }
+        for entry in fs::read_dir(self.path()).expect("a directory") {
+            let entry = entry.expect("an entry");
+            copy(&entry.path(), &daemon.data().join(entry.file_name()));
+        }
+    }
+
     fn path(&self) -> PathBuf {
         self.copy.path().join("data")
     }

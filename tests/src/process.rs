@@ -51,21 +51,30 @@ impl Process {
     /// If the program ends or `patience` passes without it.
     #[must_use]
     pub fn expect_line(&mut self, prefix: &str, patience: Duration) -> String {
+        self.line_or_end(prefix, patience).unwrap_or_else(|| {
+            panic!("{} ended ({:?}) without `{prefix}`", self.name, self.child.wait())
+        })
+    }
+
+    /// The same; `None` if the program ends without it.
+    ///
+    /// # Panics
+    /// If `patience` passes.
+    #[must_use]
+    pub fn line_or_end(&mut self, prefix: &str, patience: Duration) -> Option<String> {
         let by = Instant::now() + patience;
         loop {
             let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
             match lines.recv_timeout(by.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     if let Some(rest) = line.strip_prefix(prefix) {
-                        return rest.to_owned();
+                        return Some(rest.to_owned());
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     panic!("{} did not say `{prefix}` in {patience:?}", self.name)
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("{} ended ({:?}) without `{prefix}`", self.name, self.child.wait())
-                }
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }

@@ -22,6 +22,7 @@ use super::strangers::{Admission, Refused, Strangers, Why};
 use super::writer::{Effect, Job, OpenSegment, Record, Status, Unwritten, Writer, lock};
 use super::{Caller, Outcome, RequestRecord};
 use host_driver::audit::DeviceReceipt;
+use kms_base::error::{Exception, KmsError};
 use kms_base::space::{Level, Room, Space};
 
 /// Records waiting for the writer; more senders wait for room.
@@ -63,7 +64,7 @@ pub enum AuditError {
         expected: u64,
     },
     /// The record could not be written: the disk is full or failing.
-    #[error("the audit record could not be written")]
+    #[error("the audit record cannot be written")]
     Unwritable,
     /// What room is left is for administration.
     #[error(
@@ -71,6 +72,28 @@ pub enum AuditError {
          data directory, or let the audit log be kept for fewer days (kmsd --audit-keep)"
     )]
     NoRoom,
+}
+
+impl AuditError {
+    /// What the file system says of a file or directory.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Directory { path: path.clone(), source }
+    }
+
+    /// What callers are told while nothing can be recorded. The log of the daemon has said why, once, and `/readyz`
+    /// says it.
+    #[must_use]
+    pub fn refuse(self) -> KmsError {
+        match self {
+            Self::Unwritable => KmsError::new(
+                Exception::KmsInternal,
+                "The audit log cannot be written, and nothing is done without a record. Who operates the service \
+                 finds the reason with kmsctl status. Try again later.",
+            ),
+            error => KmsError::internal(error),
+        }
+    }
 }
 
 /// How a log is kept.
@@ -202,11 +225,16 @@ impl AuditLog {
     ) -> Result<(Self, Opened), AuditError> {
         let Found { dir, end, .. } = found;
         let dir = dir.as_path();
-        let io = |source| AuditError::Directory { path: dir.to_owned(), source };
-        let open = end.segment.map(OpenSegment::resume).transpose().map_err(io)?;
-        let head = HeadFile::create(dir, end.tip).map_err(io)?;
+        let io = AuditError::at(dir);
+        let open = end.segment.map(|segment| {
+            let at = AuditError::at(&segment.path);
+            OpenSegment::resume(segment).map_err(at)
+        });
+        let open = open.transpose()?;
+        let head = HeadFile::create(dir, end.tip);
+        let head = head.map_err(AuditError::at(&dir.join(HeadFile::NAME)))?;
         let size = open.as_ref().map_or(0, OpenSegment::size);
-        let journal = Journal::new(dir, options.journal_half, size).map_err(io)?;
+        let journal = Journal::new(dir, options.journal_half, size).map_err(&io)?;
         let status = Arc::new(Status::default());
         *lock(&status.positions) = end.positions;
         let writer = Writer {
@@ -226,7 +254,7 @@ impl AuditLog {
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run(queue))
-            .map_err(io)?;
+            .map_err(&io)?;
         let log = Self {
             jobs: Some(jobs),
             status,
@@ -452,6 +480,12 @@ impl AuditLog {
     #[must_use]
     pub fn is_writable(&self) -> bool {
         !self.status.failing.load(Ordering::Acquire)
+    }
+
+    /// Why writing fails now, as the file system says it.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        (!self.is_writable()).then(|| lock(&self.status.reason).clone())
     }
 
     /// The end of the durable log.

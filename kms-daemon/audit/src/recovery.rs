@@ -157,12 +157,12 @@ fn find_end(
     seen: &mut Vec<Position>,
 ) -> Result<End, AuditError> {
     let io = |source| AuditError::Directory { path: dir.to_owned(), source };
-    let head = HeadFile::load(dir).map_err(io)?;
+    let head = HeadFile::load(dir).map_err(AuditError::at(&dir.join(HeadFile::NAME)))?;
     let segments = Segment::list(dir).map_err(io)?;
     let known = match head {
         Some(Some(position)) => position,
         Some(None) => {
-            tracing::warn!(path = %dir.join("HEAD").display(), "damaged, taking the log's own end");
+            tracing::warn!(path = %dir.join(HeadFile::NAME).display(), "damaged, taking the log's own end");
             Position::default()
         }
         None => Position::default(),

@@ -256,7 +256,7 @@ pub(super) struct HeadFile(DiskFile);
 pub(super) const DELIVERED: &str = "DELIVERED";
 
 impl HeadFile {
-    const NAME: &str = "HEAD";
+    pub(super) const NAME: &str = "HEAD";
 
     /// Opens or creates the file and makes `position` its durable content.
     pub(super) fn create(dir: &Path, position: Position) -> io::Result<Self> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::facts::KEY;
 use super::record::{EVENT_VERSION, event_time};
-use super::{AuditLog, KeyEvent, Kind};
+use super::{AuditError, AuditLog, KeyEvent, Kind};
 use host_driver::audit::DeviceReceipt;
 use kms_base::identifier::Scope;
 
@@ -38,17 +38,17 @@ impl AuditLog {
     /// Records what devices did without a request of a client.
     ///
     /// # Errors
-    /// A text.
-    pub async fn device_entries(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {
+    /// [`AuditError::Unwritable`].
+    pub async fn device_entries(&self, receipts: &[DeviceReceipt]) -> Result<(), AuditError> {
         let written = self.append(Kind::DeviceEntries, &json!({}), receipts).await;
-        written.map(drop).map_err(|error| error.to_string())
+        written.map(drop)
     }
 
     /// Records what the service did by itself in the course of a request.
     ///
     /// # Errors
-    /// A text.
-    pub async fn key_event(&self, event: &KeyEvent) -> Result<(), String> {
+    /// [`AuditError::Unwritable`].
+    pub async fn key_event(&self, event: &KeyEvent) -> Result<(), AuditError> {
         let KeyEvent { name, key, scope, arn, details } = event;
         let resources = json!([{ "accountId": scope.account, "type": KEY, "ARN": arn }]);
         let place = (&*scope.account, &*scope.region);
@@ -56,7 +56,7 @@ impl AuditLog {
         details["keyId"] = json!(key);
         let record = record(name, place, SystemTime::now(), &resources, &details);
         let written = self.append(Kind::ServiceEvent, &record, &[]).await;
-        written.map(drop).map_err(|error| error.to_string())
+        written.map(drop)
     }
 
     /// Records something of the installation as a whole that no request has asked for.

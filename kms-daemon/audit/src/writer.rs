@@ -75,6 +75,8 @@ pub(super) struct Unwritten;
 #[derive(Debug, Default)]
 pub(super) struct Status {
     pub(super) failing: AtomicBool,
+    /// What the file system said when writing began to fail.
+    pub(super) reason: Mutex<String>,
     /// Requests refused because writing was failing.
     pub(super) refused: AtomicU64,
     /// The end of the durable log.
@@ -220,7 +222,13 @@ impl Writer {
             }
             Err(error) => {
                 if !failing {
-                    tracing::error!(%error, "cannot write audit records: requests are refused");
+                    *lock(&self.status.reason) = error.to_string();
+                    let dir = self.dir.display();
+                    tracing::error!(
+                        %error,
+                        %dir,
+                        "cannot write audit records: requests are refused until that works again"
+                    );
                 }
                 self.status.failing.store(true, Ordering::Release);
                 None

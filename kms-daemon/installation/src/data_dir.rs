@@ -130,8 +130,8 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Data`].
     pub fn instance(&self) -> Result<String, DataDirError> {
-        let failed = |source| DataDirError::Data { path: self.path.clone(), source };
         let path = self.path.join(INSTANCE);
+        let failed = |source| DataDirError::Data { path: path.clone(), source };
         match fs::read_to_string(&path) {
             Ok(name) if is_instance(name.trim()) => Ok(name.trim().to_owned()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),

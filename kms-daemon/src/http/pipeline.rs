@@ -154,7 +154,7 @@ impl Front {
         let announced = protocol.announce(head, &mut request);
         let fresh = freshness::ensure(&**self.app.service.catalog().store()).await;
         let outcome = match (writable, announced) {
-            (Err(error), _) => Err(KmsError::internal(error).into()),
+            (Err(error), _) => Err(error.refuse().into()),
             (_, Err(error)) => Err(error),
             _ if let Err(error) = fresh => Err(error.into()),
             _ => protocol.decide(self, head, content, &mut request).await,

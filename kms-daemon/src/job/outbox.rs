@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::link::message::{Gone, Promote};
 use crate::link::{LinkError, Place};
 use crate::policy::service;
+use kms_audit::AuditError;
 use kms_base::error::KmsError;
 use kms_base::identifier::Scope;
 use kms_keys::catalog::{FoundOutboxEntry, Update, What};
@@ -95,7 +96,7 @@ async fn synchronise(app: &App, key: &Stored<KeyRecord>, there: Place) -> Result
     let told = regions.tell((tag, &mut receipts), &authorized, key, there, false).await;
     if !receipts.is_empty() {
         let recorded = app.audit.device_entries(&receipts).await;
-        recorded.map_err(KmsError::internal)?;
+        recorded.map_err(AuditError::refuse)?;
     }
     told
 }

@@ -69,7 +69,7 @@ impl RewrapObserver for AuditLog {
     async fn rewrapped(&self, receipts: &[DeviceReceipt]) -> Result<(), String> {
         match receipts {
             [] => Ok(()),
-            receipts => self.device_entries(receipts).await,
+            receipts => self.device_entries(receipts).await.map_err(|error| error.to_string()),
         }
     }
 

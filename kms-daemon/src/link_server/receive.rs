@@ -15,7 +15,7 @@ use crate::link::{Place, Wrapped};
 use crate::policy::{
     self, Attachment, Lookups, NewKey, RequestAttributes, Requester, Subject, Traits, service,
 };
-use kms_audit::KeyEvent;
+use kms_audit::{AuditError, KeyEvent};
 use kms_base::error::{Exception, KmsError};
 use kms_base::identifier::Scope;
 use kms_base::principal::Principal;
@@ -276,7 +276,7 @@ impl Receiver {
         }
         if !receipts.is_empty() {
             let recorded = self.app.audit.device_entries(&receipts).await;
-            recorded.map_err(KmsError::internal)?;
+            recorded.map_err(AuditError::refuse)?;
         }
         Ok(tokens)
     }
@@ -327,7 +327,7 @@ impl Receiver {
         let (scope, arn) = (key.scope.clone(), key.arn());
         let event =
             KeyEvent { name, key: key.id.to_string(), scope, arn, details: Default::default() };
-        self.app.audit.key_event(&event).await.map_err(KmsError::internal)
+        self.app.audit.key_event(&event).await.map_err(AuditError::refuse)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::engine::response;
 use crate::iam::own_key;
 use crate::policy::service::{self, OwnKey};
 use crate::regions::Regions;
-use kms_audit::AuditLog;
+use kms_audit::{AuditError, AuditLog};
 use kms_base::clock::Timestamp;
 use kms_base::error::KmsError;
 use kms_base::hex;
@@ -146,7 +146,7 @@ impl DigestKeys {
     async fn record(&self, receipts: &[host_driver::audit::DeviceReceipt]) -> Result<(), KmsError> {
         match receipts {
             [] => Ok(()),
-            receipts => self.audit.device_entries(receipts).await.map_err(KmsError::internal),
+            receipts => self.audit.device_entries(receipts).await.map_err(AuditError::refuse),
         }
     }
 }

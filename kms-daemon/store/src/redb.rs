@@ -139,10 +139,19 @@ impl RedbStore {
     }
 
     fn open_any(path: &Path, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
-        make_whole(path)?;
-        // Read by the owner only: policies and the names of keys are nobody else's business.
-        let file = durable::open_private(path).map_err(engine)?;
-        Self::at(OnDisk::new(path, file)?, space)
+        let opened = make_whole(path).and_then(|()| {
+            // Read by the owner only: policies and the names of keys are nobody else's business.
+            let file = durable::open_private(path).map_err(engine)?;
+            Self::at(OnDisk::new(path, file)?, space)
+        });
+        opened.map_err(|error| match error {
+            StoreError::Engine(text) => engine(format!(
+                "{} cannot be used: {text}. If the file is damaged, put it back from a copy (kmsctl store import) \
+                 or a backup (kmsctl restore)",
+                path.display()
+            )),
+            other => other,
+        })
     }
 
     /// The store in a file, or in what stands for one.

@@ -72,7 +72,10 @@ impl Flash {
         let mut cells = Vec::with_capacity(SIZE);
         (&file).take(SIZE as u64 + 1).read_to_end(&mut cells)?;
         if cells.len() != SIZE {
-            let message = format!("it must have {SIZE} bytes");
+            let message = format!(
+                "it must have {SIZE} bytes, so it is damaged; put it back from a backup, or move it away to begin \
+                 with a fresh device, which has none of its keys"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(Self { file: Some(file), cells })

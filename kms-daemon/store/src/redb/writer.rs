@@ -19,6 +19,8 @@ type Answer = oneshot::Sender<Result<Commit, StoreError>>;
 
 /// How long after a file could not be opened again that is tried anew.
 const ATTEMPTS: Duration = Duration::from_secs(1);
+/// A disk that fails again and again is not told of more often.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// The only writer of the file. Ends when the store is dropped.
 pub(super) struct Writer {
@@ -29,6 +31,8 @@ pub(super) struct Writer {
     doubtful: Vec<(Revision, Vec<Event>)>,
     /// When it was last tried to open the file again.
     attempted: Option<Instant>,
+    /// When the log was last told that the file has failed.
+    told: Option<Instant>,
     space: Option<Arc<Space>>,
     witness: Witness,
 }
@@ -40,8 +44,9 @@ impl Writer {
         space: Option<Arc<Space>>,
         witness: Witness,
     ) -> Self {
-        let (doubtful, attempted) = (Vec::new(), None);
-        Self { opened, history, revision, doubtful, attempted, space, witness }
+        let doubtful = Vec::new();
+        let (attempted, told) = (None, None);
+        Self { opened, history, revision, doubtful, attempted, told, space, witness }
     }
 
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
@@ -102,7 +107,9 @@ impl Writer {
         if self.attempted.is_some_and(|at| at.elapsed() < ATTEMPTS) {
             return self.opened.database().map(drop);
         }
-        if self.attempted.is_none() {
+        let is_news = self.told.is_none_or(|at| at.elapsed() > QUIET);
+        if is_news && self.attempted.is_none() {
+            self.told = Some(Instant::now());
             tracing::error!(
                 "the file of the store has failed, and is opened again as soon as it can be"
             );
@@ -126,7 +133,9 @@ impl Writer {
             self.revision = found;
             self.publish(doubtful);
         }
-        tracing::info!(revision = found.0, "the file of the store is open again");
+        if is_news {
+            tracing::info!(revision = found.0, "the file of the store is open again");
+        }
         Ok(())
     }
 
