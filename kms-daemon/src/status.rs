@@ -333,7 +333,7 @@ impl DaemonStatus {
         let unwritten = self.audit.failure().map(|error| {
             format!(
                 "the audit log cannot be written ({error}), and every request is refused, because it would not be \
-                 recorded: mend the disk that the data directory is on. kmsd goes on by itself once the log can be \
+                 recorded: fix the disk that the data directory is on. kmsd goes on by itself once the log can be \
                  written, or when it is started again"
             )
         });

@@ -2,7 +2,8 @@
 //!
 //! Several clients work on the same keys, aliases and policies while a schedule, which a seed repeats,
 //! kills, pauses and stops daemons, their emulated devices and the members of the cluster that is their
-//! store, troubles the devices' lines and the links to the members, drains devices, and sets clocks. Afterwards:
+//! store, troubles the devices' lines and the links to the members, drains devices, fills and breaks disks, and sets
+//! clocks. Afterwards:
 //!
 //! - The histories of all objects are linearizable ([`crate::history`]): no acknowledged change is lost,
 //!   none is undone or done twice, and nothing is allowed after an acknowledged disable, deny or revoke. Several
@@ -37,7 +38,7 @@ use self::line::Link;
 use crate::clocks::{self, Clocks};
 use crate::ctl;
 use crate::daemon::{Credentials, Daemon};
-use crate::disk::Disk;
+use crate::disk::FailingDisk;
 use crate::etcd;
 use crate::http::{Request, await_devices, call};
 use crate::programs;
@@ -106,8 +107,10 @@ struct Seat {
     credentials: Credentials,
     /// When its processes were gone.
     deaths: Mutex<Vec<u64>>,
-    /// Up to when it may fail because its disk is full.
-    full_until: AtomicU64,
+    /// Up to when it may fail because its disk does.
+    failing_until: AtomicU64,
+    /// Up to when requests that are begun may be told that they were signed at the wrong time.
+    wrong_until: AtomicU64,
 }
 
 /// What clients share.
@@ -115,8 +118,6 @@ struct Scene {
     seats: Vec<Seat>,
     targets: Targets,
     grantee: Credentials,
-    /// Whether clocks of daemons jump.
-    clocks_jump: bool,
     began: Instant,
     over: AtomicBool,
     /// How long after the end of its process, or an error, a change may still happen, in nanoseconds.
@@ -126,25 +127,20 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(
-        daemons: Vec<Daemon>,
-        targets: Targets,
-        grantee: Credentials,
-        clocks_jump: bool,
-    ) -> Self {
+    fn new(daemons: Vec<Daemon>, targets: Targets, grantee: Credentials) -> Self {
         let several = daemons.len() > 1;
         let if_several = |time: Duration| if several { nanoseconds(time) } else { 0 };
         let seats = daemons.into_iter().map(|daemon| Seat {
             credentials: daemon.credentials(),
             daemon: RwLock::new(daemon),
             deaths: Mutex::default(),
-            full_until: AtomicU64::default(),
+            failing_until: AtomicU64::default(),
+            wrong_until: AtomicU64::default(),
         });
         Self {
             seats: seats.collect(),
             targets,
             grantee,
-            clocks_jump,
             began: Instant::now(),
             over: AtomicBool::new(false),
             lingers: if_several(LINGERS),
@@ -167,14 +163,25 @@ impl Scene {
         deaths.push(self.now());
     }
 
-    /// The disk of a daemon is full from now on, or has room again.
-    fn note_full(&self, daemon: usize, is_full: bool) {
-        let until = if is_full { u64::MAX } else { self.now() + nanoseconds(ROOM_AGAIN) };
-        self.seats[daemon].full_until.store(until, Ordering::Release);
+    /// The disk of a daemon takes nothing from now on, or takes something again.
+    fn note_disk(&self, daemon: usize, fails: bool) {
+        let until = if fails { u64::MAX } else { self.now() + nanoseconds(ROOM_AGAIN) };
+        self.seats[daemon].failing_until.store(until, Ordering::Release);
     }
 
-    fn may_be_full(&self, daemon: usize) -> bool {
-        self.now() <= self.seats[daemon].full_until.load(Ordering::Acquire)
+    fn disk_may_fail(&self, daemon: usize) -> bool {
+        self.now() <= self.seats[daemon].failing_until.load(Ordering::Acquire)
+    }
+
+    /// The clock of a daemon is wrong from now on, or right again.
+    fn note_clock(&self, daemon: usize, is_wrong: bool) {
+        let until = if is_wrong { u64::MAX } else { self.now() };
+        self.seats[daemon].wrong_until.store(until, Ordering::Release);
+    }
+
+    /// Whether the clock of a daemon may have been wrong for a request that was begun then.
+    fn clock_may_be_wrong(&self, daemon: usize, begin: u64) -> bool {
+        begin <= self.seats[daemon].wrong_until.load(Ordering::Acquire)
     }
 
     /// A request's bytes, for a daemon as it runs now, and its address.
@@ -223,7 +230,7 @@ pub fn run(options: Options) -> Report {
     };
     let (daemons, disks) = rig.provisioned(&options);
     let (targets, grantee) = (Targets::make(&daemons[0]), grantee(&daemons[0]));
-    let scene = Scene::new(daemons, targets, grantee, clocks.is_some());
+    let scene = Scene::new(daemons, targets, grantee);
     let clients: Vec<_> = (0..CLIENTS).map(|_| random.fork()).collect();
     let (notes, ended) = thread::scope(|scope| {
         let clients: Vec<_> = clients
@@ -244,7 +251,8 @@ pub fn run(options: Options) -> Report {
     let store = cluster.as_ref().map(|cluster| directory(&cluster.authority()));
     let mut left_out = Vec::new();
     left_out.extend(clocks.is_none().then(|| format!("clocks were not set: {}", clocks::MISSING)));
-    left_out.extend(disks.as_ref().err().map(|reason| format!("no disk was full: {reason}")));
+    left_out
+        .extend(disks.as_ref().err().map(|reason| format!("no disk was full or failed: {reason}")));
     left_out.iter().for_each(|text| programs::skip("chaos", text));
     let told = (notes, ended);
     let mut report = judge::judge(&options, scene, disks, &devices, store.as_deref(), &told);
@@ -272,7 +280,7 @@ struct Rig<'r> {
 
 impl Rig<'_> {
     /// Daemons whose devices are these, all of one domain.
-    fn provisioned(&self, options: &Options) -> (Vec<Daemon>, Result<Vec<Disk>, String>) {
+    fn provisioned(&self, options: &Options) -> (Vec<Daemon>, Result<Vec<FailingDisk>, String>) {
         fn borrowed(lines: &[String]) -> Vec<&str> {
             lines.iter().map(String::as_str).collect()
         }
@@ -281,8 +289,8 @@ impl Rig<'_> {
         for number in 0..options.daemons {
             let own = devices_of(number, options.daemons, self.devices);
             let mut daemon = Daemon::stopped(&borrowed(&own));
-            disks = disks.and_then(|mut disks: Vec<Disk>| {
-                disks.push(Disk::mount(daemon.data(), DISK)?);
+            disks = disks.and_then(|mut disks: Vec<FailingDisk>| {
+                disks.push(FailingDisk::mount(daemon.data(), DISK, true)?);
                 Ok(disks)
             });
             if let Some(cluster) = self.cluster {

@@ -6,8 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{StatVfs, statvfs};
+use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
+use rustix::io::Errno;
 use tempfile::TempDir;
+
+use crate::patience::until;
 
 /// A small file system of its own under a directory, until it is dropped.
 #[derive(Debug)]
@@ -116,7 +119,8 @@ impl FailingDisk {
         file.set_len(megabytes << 20).expect("a sparse file");
         let journal = if has_journal { "has_journal" } else { "^has_journal" };
         let mut make = Command::new("mkfs.ext4");
-        make.args(["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,nodiscard", "-O", journal]);
+        make.args(["-q", "-F", "-m", "0", "-N", "4096", "-O", journal]);
+        make.args(["-E", "lazy_itable_init=0,nodiscard"]);
         run(make.arg(&image))?;
         let disk = Self { directory: directory.to_owned(), blocks, image, _place: place };
         disk.attach()?;
@@ -145,12 +149,34 @@ impl FailingDisk {
     /// # Panics
     /// If that fails.
     pub fn repair(&self) {
-        run(Command::new("umount").arg(&self.directory)).expect("nobody uses it");
+        // What has just ended may have files open for a moment yet.
+        until("nobody uses the disk", || run(Command::new("umount").arg(&self.directory)).is_ok());
         // It says with 1 that something was repaired.
         let checked = Command::new("fsck.ext4").args(["-p", "-f"]).arg(&self.image).output();
         let checked = checked.expect("fsck.ext4 runs");
         assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
         self.attach().expect("it is mounted again");
+    }
+
+    /// Fills it, or takes away what filled it.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn set_full(&self, is_full: bool) {
+        let filler = self.directory.join("filler");
+        if !is_full {
+            return fs::remove_file(filler).expect("removed");
+        }
+        let file = File::options().append(true).create(true).open(filler).expect("a file");
+        let mut size = 1 << 40;
+        while size >= 4096 {
+            let end = file.metadata().expect("it is there").len();
+            match fallocate(&file, FallocateFlags::empty(), end, size) {
+                Ok(()) => {}
+                Err(Errno::NOSPC | Errno::FBIG) => size /= 2,
+                Err(error) => panic!("the disk cannot be filled: {error}"),
+            }
+        }
     }
 
     /// Has each block refused that was not written before, or takes that back.

@@ -43,9 +43,9 @@ fn assert_closed(daemon: &Daemon, key: &str) {
     assert_eq!(get(daemon, "/healthz").status, 200);
     let (is_ready, problems, report) = readiness(daemon);
     assert!(!is_ready && report["auditWritable"] == false, "{report:#}");
-    assert!(problems.contains("mend the disk that the data directory is on"), "{problems}");
+    assert!(problems.contains("fix the disk that the data directory is on"), "{problems}");
     let (code, said) = ctl::text(&["status", "--url", daemon.url()]);
-    assert!(code == 1 && said.contains("NOT READY") && said.contains("mend the disk"), "{said}");
+    assert!(code == 1 && said.contains("NOT READY") && said.contains("fix the disk"), "{said}");
 }
 
 /// Starts the daemon. What it says if it does not serve as before; `None` if it does.

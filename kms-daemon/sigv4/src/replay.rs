@@ -17,7 +17,7 @@
 //! was not verified takes no memory.
 //!
 //! **Restarts.** The cache starts empty, and may refuse what was signed before it started. When that was is told by the clock
-//! as it is now: a clock that was ahead at the start and was set right is no reason to refuse anybody.
+//! as it is now: a clock that was ahead at the start and was set right refuses nobody.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};

@@ -249,12 +249,18 @@ impl<'s> Client<'s> {
         let (operation, body, who, done) = match (self.random.u8(..8), known) {
             (0, _) => {
                 let body = json!({ "KeyId": key, "GranteePrincipal": GRANTEE, "Name": "chaos",
-                    "Operations": ["Encrypt"] });
+                    "RetiringPrincipal": GRANTEE, "Operations": ["Encrypt"] });
                 ("CreateGrant", body, Who::Root, OfGrant::Create(None))
             }
             (1, Some(id)) => {
                 let body = json!({ "KeyId": key, "GrantId": id });
-                ("RevokeGrant", body, Who::Root, OfGrant::Revoke(number_of(&id)))
+                let retires = self.random.bool();
+                let (operation, who) = if retires {
+                    ("RetireGrant", Who::Grantee)
+                } else {
+                    ("RevokeGrant", Who::Root)
+                };
+                (operation, body, who, OfGrant::Revoke(number_of(&id)))
             }
             _ => {
                 let body = json!({ "KeyId": key, "Plaintext": "AAAA" });
@@ -386,7 +392,7 @@ impl<'s> Client<'s> {
             self.connections[daemon] = Some(connection);
         }
         let told = match answer {
-            Ok(answer) => self.read(operation, daemon, &answer),
+            Ok(answer) => self.read(operation, (daemon, begin), &answer),
             Err(error) => {
                 self.notes.lost += 1;
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
@@ -400,9 +406,9 @@ impl<'s> Client<'s> {
         Call { daemon, begin, end, told }
     }
 
-    fn read(&mut self, operation: &str, daemon: usize, answer: &Answer) -> Told {
+    fn read(&mut self, operation: &str, of: (usize, u64), answer: &Answer) -> Told {
         match answer.header("x-amzn-requestid") {
-            Some(_) if self.is_only_counted(daemon, answer) => {}
+            Some(_) if self.is_only_counted(of, answer) => {}
             Some(id) => self.notes.answered.push(id.to_owned()),
             None => self.wrong(operation, "without a request id"),
         }
@@ -411,7 +417,7 @@ impl<'s> Client<'s> {
             return Told::Done(serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
         }
         let code = answer.code();
-        let refused_unseen = code == "ThrottlingException" || self.is_out_of_time(answer);
+        let refused_unseen = code == "ThrottlingException" || self.is_out_of_time(of, answer);
         if answer.status < 500 && !refused_unseen {
             return Told::Refused(code);
         }
@@ -419,18 +425,19 @@ impl<'s> Client<'s> {
         if refused_unseen { Told::Nothing } else { Told::Unknown }
     }
 
-    /// Whether the clock of a daemon that has jumped is too far from that of the client.
-    fn is_out_of_time(&self, answer: &Answer) -> bool {
-        let is_refused = || answer.code() == "InvalidSignatureException";
-        self.scene.clocks_jump && answer.status >= 400 && is_refused()
+    /// Whether the clock of the daemon was too far from that of the client.
+    fn is_out_of_time(&self, (daemon, begin): (usize, u64), answer: &Answer) -> bool {
+        answer.status >= 400
+            && answer.code() == "InvalidSignatureException"
+            && self.scene.clock_may_be_wrong(daemon, begin)
     }
 
     /// Whether the audit log has only the number of such answers, because who is not known and who comes too often does
-    /// not write more to it than that; or not even that, because a full disk is why the request failed.
-    fn is_only_counted(&self, daemon: usize, answer: &Answer) -> bool {
+    /// not write more to it than that; or not even that, because its disk is why the request failed.
+    fn is_only_counted(&self, of: (usize, u64), answer: &Answer) -> bool {
         let is_throttled = || answer.status >= 400 && answer.code() == "ThrottlingException";
-        let is_full = answer.status >= 500 && self.scene.may_be_full(daemon);
-        is_full || self.is_out_of_time(answer) || is_throttled()
+        let is_unwritten = answer.status >= 500 && self.scene.disk_may_fail(of.0);
+        is_unwritten || self.is_out_of_time(of, answer) || is_throttled()
     }
 }
 

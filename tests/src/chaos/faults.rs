@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::line::{Line, Link, Trouble};
 use super::{Clocks, Scene};
 use crate::daemon::Daemon;
-use crate::disk::Disk;
+use crate::disk::FailingDisk;
 use crate::emulator::{Attachment, Emulator};
 use crate::patience::until;
 use crate::people::told;
@@ -55,6 +55,9 @@ pub enum Fault {
     Clock(usize, i32),
     /// The disk of a daemon is full.
     FullDisk(usize),
+    /// The disk of a daemon fails, so that nothing can be written; then the daemon ends as in a power cut, the file
+    /// system is repaired, and the daemon starts again.
+    BrokenDisk(usize),
 }
 
 /// What a fault happens to.
@@ -108,6 +111,7 @@ impl Fault {
             Self::Link(..) => "link to an etcd member garbled",
             Self::Drain(_) => "device drained",
             Self::FullDisk(_) => "disk full",
+            Self::BrokenDisk(_) => "disk broken",
             Self::Clock(_, 1..) => "clock set ahead",
             Self::Clock(..) => "clock set back",
             Self::KillMember(_) => "etcd member killed",
@@ -136,7 +140,7 @@ impl Fault {
             return Self::Clock(daemon, if is_ahead { seconds } else { -seconds });
         }
         if is_disk && numbers.disks {
-            return Self::FullDisk(daemon);
+            return if is_ahead { Self::BrokenDisk(daemon) } else { Self::FullDisk(daemon) };
         }
         match random.u8(..15) {
             0..2 => Self::KillDaemon(daemon),
@@ -160,7 +164,8 @@ impl Fault {
             Self::KillDaemon(daemon)
             | Self::KillStart(daemon)
             | Self::StopDaemon(daemon)
-            | Self::PauseDaemon(daemon) => Victim::Daemon(daemon),
+            | Self::PauseDaemon(daemon)
+            | Self::BrokenDisk(daemon) => Victim::Daemon(daemon),
             Self::CutPower(device) | Self::PauseDevice(device) | Self::Drain(device) => {
                 Victim::Device(device)
             }
@@ -181,9 +186,13 @@ impl Fault {
         let drains = |fault: &Self| matches!(fault, Self::Drain(_));
         let is_away = |victim| matches!(victim, Victim::Daemon(_));
         let is_in_vain = drains(&self) && is_away(other_victim) || drains(&other) && is_away(one);
+        let breaks = |fault: &Self| matches!(fault, Self::BrokenDisk(_));
+        let is_of_disk = |victim| matches!(victim, Victim::Disk(_));
+        let is_one_disk =
+            breaks(&self) && is_of_disk(other_victim) || breaks(&other) && is_of_disk(one);
         let is_all_devices =
             matches!((one, other_victim), (AllDevices, Device(_)) | (Device(_), AllDevices));
-        one != other_victim && !is_in_vain && !is_all_devices
+        one != other_victim && !is_in_vain && !is_one_disk && !is_all_devices
     }
 }
 
@@ -281,7 +290,7 @@ pub(super) struct World<'w> {
     pub(super) scene: &'w Scene,
     pub(super) devices: &'w mut [Device],
     pub(super) cluster: &'w mut Option<EtcdCluster>,
-    pub(super) disks: Option<&'w [Disk]>,
+    pub(super) disks: Option<&'w [FailingDisk]>,
     pub(super) links: &'w [Vec<Link>],
     pub(super) clocks: Option<&'w Clocks>,
     pub(super) beside: Option<&'w Path>,
@@ -325,6 +334,10 @@ impl World<'_> {
             Fault::Drain(device) => drop(self.device(device, "drain")),
             Fault::Clock(daemon, seconds) => self.set_clock(daemon, seconds),
             Fault::FullDisk(daemon) => self.set_full(daemon, true),
+            Fault::BrokenDisk(daemon) => {
+                self.scene.note_disk(daemon, true);
+                self.disk(daemon).fail();
+            }
         }
     }
 
@@ -367,6 +380,13 @@ impl World<'_> {
             }
             Fault::Clock(daemon, _) => self.set_clock(daemon, 0),
             Fault::FullDisk(daemon) => self.set_full(daemon, false),
+            Fault::BrokenDisk(daemon) => {
+                self.change(daemon, Daemon::kill);
+                self.scene.died(daemon);
+                self.disk(daemon).repair();
+                self.restart(daemon);
+                self.scene.note_disk(daemon, false);
+            }
         }
     }
 
@@ -387,14 +407,22 @@ impl World<'_> {
 
     fn set_full(&self, daemon: usize, is_full: bool) {
         if is_full {
-            self.scene.note_full(daemon, true);
+            self.scene.note_disk(daemon, true);
         }
-        self.disks.expect("disks can be full")[daemon].set_full(is_full);
-        self.scene.note_full(daemon, is_full);
+        self.disk(daemon).set_full(is_full);
+        self.scene.note_disk(daemon, is_full);
+    }
+
+    fn disk(&self, daemon: usize) -> &FailingDisk {
+        &self.disks.expect("disks can fail")[daemon]
     }
 
     fn set_clock(&self, daemon: usize, seconds: i32) {
+        if seconds != 0 {
+            self.scene.note_clock(daemon, true);
+        }
         self.clocks.expect("clocks can be set").set(daemon, seconds);
+        self.scene.note_clock(daemon, seconds != 0);
     }
 
     /// What a person does with a device, at the daemon that has it.

@@ -16,7 +16,7 @@ use super::report::{Recovery, Report};
 use super::{CLIENTS, Fault, Options, Scene, Targets, devices_of};
 use crate::ctl;
 use crate::daemon::Daemon;
-use crate::disk::Disk;
+use crate::disk::FailingDisk;
 use crate::history::{Event, Step, check};
 use crate::http::{Answer, call, devices_in_service, get};
 use crate::patience::{PATIENCE, until};
@@ -33,7 +33,7 @@ type Told = (Vec<Notes>, Vec<(Fault, u64)>);
 pub(super) fn judge(
     options: &Options,
     scene: Scene,
-    disks: Result<Vec<Disk>, String>,
+    disks: Result<Vec<FailingDisk>, String>,
     devices: &[Device],
     store: Option<&Path>,
     (notes, ended): &Told,

@@ -122,9 +122,9 @@ pub(super) type Granted = Option<Option<u64>>;
 pub(super) enum OfGrant {
     /// `CreateGrant` succeeded, with this id; without an answer nobody knows the id.
     Create(Option<u64>),
-    /// `RevokeGrant` succeeded for this id.
+    /// `RevokeGrant` or `RetireGrant` succeeded for this id.
     Revoke(u64),
-    /// `RevokeGrant` was refused, because there is no grant of this id.
+    /// Either was refused, because there is no grant of this id.
     Gone(u64),
     /// The other principal used the key, or was refused.
     Saw {

@@ -72,7 +72,7 @@ impl Writer {
             if !transactions.is_empty() {
                 self.serve(usable, transactions, answers);
             }
-            // Whether a change that has failed was made is found out at once, if it can be.
+            // Shows whether a change that was refused is in the file.
             let _ = self.ensure_open();
         }
     }
