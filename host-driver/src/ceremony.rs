@@ -186,6 +186,11 @@ pub trait Ledger {
         Ok(None)
     }
 
+    /// Where the ballot that leads to a version is, for a person who has to look at it.
+    fn place(&self, domain: DomainId, version: u32) -> String {
+        format!("version {version} of {domain}")
+    }
+
     /// State and keys of the domain, wrapped to a member by another one that cannot be reached from here.
     ///
     /// # Errors
@@ -208,6 +213,17 @@ pub enum CeremonyError {
     /// The ballots could not be kept or read.
     #[error("cannot use the record of the domain's changes: {0}")]
     Ledger(#[from] io::Error),
+    /// What is kept as the ballot of the next version is not one that a device accepts.
+    #[error(
+        "the ballot that is kept as {place} does not count ({reason}): it was damaged, or somebody else has put \
+         it there. Nothing was changed. Remove it, and the domain can be changed again"
+    )]
+    Refused {
+        /// Where it is.
+        place: String,
+        /// Why it does not count.
+        reason: String,
+    },
     /// Another ceremony was faster.
     #[error(
         "another change of the domain was made or is being made; look at it with `kmsctl domain show`, \
@@ -318,7 +334,17 @@ pub fn follow(
     while let Some(next) = summary.version.checked_add(1)
         && let Some(ballot) = ledger.ballot(summary.domain, next)?
     {
-        summary = member.change_domain(&ballot)?;
+        summary = match member.change_domain(&ballot) {
+            Err(error) if is_about_ballot(&error) => match member.domain()? {
+                // Somebody else has handed it over meanwhile.
+                Some(now) if now.domain == summary.domain && now.version >= next => now,
+                _ => {
+                    let (place, reason) = (ledger.place(summary.domain, next), error.to_string());
+                    return Err(CeremonyError::Refused { place, reason });
+                }
+            },
+            changed => changed?,
+        };
         // Where it came from others, it is kept here from now on.
         ledger.keep(summary.domain, next, &ballot)?;
         changed = true;
@@ -340,6 +366,13 @@ pub fn follow(
         return Ok(received.is_ok_and(|summary| summary.has_keys) || changed);
     }
     Ok(changed)
+}
+
+/// Whether no device would take the ballot, whenever it is asked.
+fn is_about_ballot(error: &CallError) -> bool {
+    let is_of_kind =
+        matches!(error, CallError::Refused { .. } | CallError::TooLarge | CallError::NoRoom { .. });
+    is_of_kind && !error.retryable()
 }
 
 impl Device {

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 #[path = "etcd/domain_key.rs"]
 mod domain_key;
+#[path = "etcd/forged.rs"]
+mod forged;
 #[path = "etcd/limits.rs"]
 mod limits;
 #[path = "etcd/older.rs"]

@@ -87,6 +87,10 @@ impl Ledger for Ballots {
         }
     }
 
+    fn place(&self, domain: DomainId, version: u32) -> String {
+        self.path(domain, version).display().to_string()
+    }
+
     fn forget(&self, domain: DomainId, version: u32) -> io::Result<()> {
         fs::remove_file(self.path(domain, version))?;
         durable::sync_dir(&self.0)

@@ -223,7 +223,9 @@ impl Engine {
         done.map_err(KmsError::internal)?.map_err(|error| match error {
             CeremonyError::Call(error) => refusal(error, Busy::DependencyTimeout),
             CeremonyError::NotOurs(domain) => not_ours(domain),
-            CeremonyError::Invalid(_) | CeremonyError::Overtaken => {
+            CeremonyError::Invalid(_)
+            | CeremonyError::Overtaken
+            | CeremonyError::Refused { .. } => {
                 KmsError::new(Exception::Validation, error.to_string())
             }
             CeremonyError::Ledger(_) => KmsError::internal(error),

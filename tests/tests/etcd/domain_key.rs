@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::Pair;
 
 /// Proposes a change of the development domain of a daemon, signed by the key in its data directory.
-fn agree(daemon: &Daemon, file: &Path, change: &[&str]) -> (i32, String) {
+pub(super) fn agree(daemon: &Daemon, file: &Path, change: &[&str]) -> (i32, String) {
     let (place, file) = (Place::at(daemon), file.to_str().expect("UTF-8"));
     let flags = place.flags();
     let propose = [&["domain", "propose", "--output", file], flags.as_slice(), change].concat();
@@ -29,13 +29,13 @@ fn agree(daemon: &Daemon, file: &Path, change: &[&str]) -> (i32, String) {
     told(&[&sign[..], &expect].concat())
 }
 
-fn submit(daemon: &Daemon, file: &Path) -> (i32, String) {
+pub(super) fn submit(daemon: &Daemon, file: &Path) -> (i32, String) {
     let (place, file) = (Place::at(daemon), file.to_str().expect("UTF-8"));
     told(&[&["domain", "submit", file], place.flags().as_slice()].concat())
 }
 
 /// The domain keys of a daemon's device, once it can say them.
-fn keys_of(daemon: &Daemon) -> Value {
+pub(super) fn keys_of(daemon: &Daemon) -> Value {
     let place = Place::at(daemon);
     let (_, shown) = ctl::run(&[&["domain", "show"], place.flags().as_slice()].concat());
     shown["domainKeys"].clone()

@@ -69,6 +69,16 @@ impl Ledger for SharedLedger {
         }
     }
 
+    fn place(&self, domain: DomainId, version: u32) -> String {
+        match self.own.ballot(domain, version) {
+            Ok(None) => {
+                let key = change_key(&self.region, domain, version);
+                format!("the record {key} (behind --store-prefix) of etcd")
+            }
+            _ => self.own.place(domain, version),
+        }
+    }
+
     fn forget(&self, domain: DomainId, version: u32) -> io::Result<()> {
         let own = self.own.ballot(domain, version)?;
         if let Some((revision, ballot)) = self.shared(domain, version)?
