@@ -12,8 +12,11 @@ use serde_json::json;
 
 use super::start;
 
+/// Damages the content of a file.
+type Change = fn(&mut Vec<u8>);
+
 /// What happens to a file.
-const DAMAGES: [(&str, fn(&mut Vec<u8>)); 3] = [
+const DAMAGES: [(&str, Change); 3] = [
     ("is cut off", |bytes| bytes.truncate(bytes.len() / 2)),
     ("has a bit flipped", |bytes| {
         let middle = bytes.len() / 2;
