@@ -37,7 +37,7 @@ use self::faults::{Device, World};
 use self::line::Link;
 use crate::clocks::{self, Clocks};
 use crate::ctl;
-use crate::daemon::{Credentials, Daemon};
+use crate::daemon::{Credentials, Daemon, REGION};
 use crate::disk::FailingDisk;
 use crate::etcd;
 use crate::http::{Request, await_devices, call};
@@ -51,6 +51,8 @@ const OBJECTS: usize = 3;
 const MEMBERS: usize = 3;
 /// Size of the disk of a daemon, in MiB: of an hour, twice. What is not on it takes no memory.
 const DISK: u64 = 6 << 10;
+/// The Regions of a run with two.
+const REGIONS: [&str; 2] = [REGION, "eu-west-1"];
 /// Who may use some keys by a grant only.
 const GRANTEE: &str = "arn:aws:iam::000000000000:user/grantee";
 /// How long after its acknowledgement a change may be unknown to another daemon (ADR 39).
@@ -71,8 +73,10 @@ pub struct Options {
     pub time: Duration,
     /// Daemons. Several have a cluster of etcd as their store.
     pub daemons: usize,
-    /// Emulated devices, at least one for each daemon.
+    /// Emulated devices, at least one for each daemon and Region.
     pub devices: usize,
+    /// Regions, 1 or 2; keys of both are in two.
+    pub regions: usize,
     /// Another `kmsd`: every second daemon runs that one at first, and each start after a fault may be of either.
     pub beside: Option<PathBuf>,
     /// Whether a line on standard error tells of each fault.
@@ -88,12 +92,27 @@ enum Who {
     Grantee,
 }
 
+/// A key, and the Region that it is used in.
+struct Key {
+    region: &'static str,
+    id: String,
+}
+
+impl Key {
+    /// Whether it is in other Regions as well, where it has states of its own.
+    fn is_multi_region(&self) -> bool {
+        self.id.starts_with("mrk-")
+    }
+}
+
 /// What the clients work on.
 struct Targets {
     /// Keys whose state changes.
-    keys: Vec<String>,
+    keys: Vec<Key>,
     /// Keys that stay enabled.
     stable: Vec<String>,
+    /// Keys that stay enabled in both Regions.
+    shared: Vec<String>,
     /// Keys whose policy changes.
     policies: Vec<String>,
     /// Keys that [`GRANTEE`] may use now and then.
@@ -185,14 +204,14 @@ impl Scene {
     }
 
     /// A request's bytes, for a daemon as it runs now, and its address.
-    fn sign(&self, request: Request, who: Who, daemon: usize) -> (Vec<u8>, String) {
+    fn sign(&self, request: Request, region: &str, who: Who, daemon: usize) -> (Vec<u8>, String) {
         let Seat { daemon, credentials, .. } = &self.seats[daemon];
         let credentials = match who {
             Who::Root => credentials,
             Who::Grantee => &self.grantee,
         };
         let daemon = daemon.read().expect("no client has failed");
-        let request = request.signed_by(credentials, &daemon);
+        let request = request.signed_in(region, "kms", credentials, &daemon);
         (request.to_bytes(daemon.address()), daemon.address().to_owned())
     }
 }
@@ -217,8 +236,10 @@ impl Drop for End<'_> {
 #[must_use]
 pub fn run(options: Options) -> Report {
     let mut random = fastrand::Rng::with_seed(options.seed);
-    let devices = options.devices.max(options.daemons);
-    let mut devices: Vec<_> = (0..devices).map(|_| Device::new(random.fork())).collect();
+    let devices = options.devices.max(options.daemons * options.regions);
+    let region = |number: usize| REGIONS[(number / options.daemons) % options.regions];
+    let mut devices: Vec<_> =
+        (0..devices).map(|number| Device::new(region(number), random.fork())).collect();
     let mut cluster = (options.daemons > 1).then(|| EtcdCluster::with_users(MEMBERS));
     let links = links(options.daemons, cluster.as_ref(), &mut random);
     let clocks = Clocks::of(options.daemons);
@@ -229,7 +250,8 @@ pub fn run(options: Options) -> Report {
         clocks: clocks.as_ref(),
     };
     let (daemons, disks) = rig.provisioned(&options);
-    let (targets, grantee) = (Targets::make(&daemons[0]), grantee(&daemons[0]));
+    let targets = Targets::make(&daemons[0], options.regions);
+    let grantee = grantee(&daemons[0]);
     let scene = Scene::new(daemons, targets, grantee);
     let clients: Vec<_> = (0..CLIENTS).map(|_| random.fork()).collect();
     let (notes, ended) = thread::scope(|scope| {
@@ -265,9 +287,10 @@ fn directory(file: &Path) -> std::path::PathBuf {
     file.parent().expect("a file is in a directory").to_owned()
 }
 
-/// The devices of one of so many daemons.
+/// The devices of one of so many daemons, in the form of `--hsm`.
 fn devices_of(daemon: usize, daemons: usize, devices: &[Device]) -> Vec<String> {
-    devices.iter().skip(daemon).step_by(daemons).map(Device::endpoint).collect()
+    let own = devices.iter().skip(daemon).step_by(daemons);
+    own.map(|device| format!("{}={}", device.region(), device.endpoint())).collect()
 }
 
 /// What daemons are put together with.
@@ -284,7 +307,7 @@ impl Rig<'_> {
         fn borrowed(lines: &[String]) -> Vec<&str> {
             lines.iter().map(String::as_str).collect()
         }
-        let lines: Vec<_> = self.devices.iter().map(Device::endpoint).collect();
+        let regions = &REGIONS[..options.regions];
         let (mut daemons, mut disks) = (Vec::<Daemon>::new(), Ok(Vec::new()));
         for number in 0..options.daemons {
             let own = devices_of(number, options.daemons, self.devices);
@@ -293,11 +316,14 @@ impl Rig<'_> {
                 disks.push(FailingDisk::mount(daemon.data(), DISK, true)?);
                 Ok(disks)
             });
+            let mut arguments: Vec<String> =
+                regions.iter().flat_map(|region| ["--region", region]).map(str::to_owned).collect();
             if let Some(cluster) = self.cluster {
                 let url = |link: &Link| format!("https://127.0.0.1:{}", link.port());
                 let urls: Vec<_> = self.links[number].iter().map(url).collect();
-                daemon.replace_arguments(&etcd::arguments_through(cluster, &urls));
+                arguments.extend(etcd::arguments_through(cluster, &urls));
             }
+            daemon.replace_arguments(&arguments);
             if let Some(clocks) = self.clocks {
                 clocks.give(number, &mut daemon);
             }
@@ -305,9 +331,14 @@ impl Rig<'_> {
             match daemons.first() {
                 None => {
                     let data = daemon.data().to_str().expect("UTF-8");
-                    let provision = ["hsm", "provision", "--data", data];
-                    let (code, said) = ctl::text(&[&provision[..], &borrowed(&lines)[..]].concat());
-                    assert_eq!(code, 0, "{said}");
+                    for region in regions {
+                        let there = self.devices.iter().filter(|it| it.region() == *region);
+                        let lines: Vec<_> = there.map(Device::endpoint).collect();
+                        let provision = ["hsm", "provision", "--data", data, "--region", region];
+                        let arguments = [&provision[..], &borrowed(&lines)[..]].concat();
+                        let (code, said) = ctl::text(&arguments);
+                        assert_eq!(code, 0, "{said}");
+                    }
                 }
                 // The same host to all devices.
                 Some(first) => etcd::same_host(first, &daemon),
@@ -344,14 +375,32 @@ fn grantee(daemon: &Daemon) -> Credentials {
 }
 
 impl Targets {
-    fn make(daemon: &Daemon) -> Self {
-        let key = || {
-            let made = call(daemon, "CreateKey", &json!({})).json();
+    fn make(daemon: &Daemon, regions: usize) -> Self {
+        let made = |is_multi_region: bool| {
+            let made = call(daemon, "CreateKey", &json!({ "MultiRegion": is_multi_region })).json();
             made["KeyMetadata"]["KeyId"].as_str().expect("a key id").to_owned()
         };
-        let keys = || (0..OBJECTS).map(|_| key()).collect();
+        let replicated = || {
+            let id = made(true);
+            for region in &REGIONS[1..regions] {
+                let body = json!({ "KeyId": id, "ReplicaRegion": region });
+                let answer = call(daemon, "ReplicateKey", &body);
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+            id
+        };
+        let keys = || -> Vec<String> { (0..OBJECTS).map(|_| made(false)).collect() };
         let aliases = (0..OBJECTS).map(|number| format!("alias/chaos/{number}")).collect();
-        Self { keys: keys(), stable: keys(), policies: keys(), granted: keys(), aliases }
+        let mut states: Vec<Key> =
+            keys().into_iter().map(|id| Key { region: REGION, id }).collect();
+        let mut shared = Vec::new();
+        if regions > 1 {
+            let id = replicated();
+            states.extend(REGIONS.map(|region| Key { region, id: id.clone() }));
+            shared.extend((0..OBJECTS).map(|_| replicated()));
+        }
+        let (stable, policies, granted) = (keys(), keys(), keys());
+        Self { keys: states, stable, shared, policies, granted, aliases }
     }
 }
 

@@ -99,7 +99,8 @@ pub struct FailingDisk {
     directory: PathBuf,
     /// What its blocks are written to, which may have none left.
     blocks: Disk,
-    image: PathBuf,
+    /// The loop device of the image. It stays the same one: another one would have another cache.
+    device: String,
     _place: TempDir,
 }
 
@@ -115,6 +116,16 @@ impl FailingDisk {
         let place = tempfile::tempdir().expect("a directory");
         let blocks = Disk::mount(place.path(), 2 * megabytes)?;
         let image = place.path().join("image");
+        let attach = || {
+            let mut losetup = Command::new("losetup");
+            let output = losetup.args(["--find", "--show"]).arg(&image).output();
+            match output {
+                Ok(found) if found.status.success() => {
+                    Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
+                }
+                refused => Err(format!("no loop device: {refused:?}")),
+            }
+        };
         let file = File::create(&image).expect("a file");
         file.set_len(megabytes << 20).expect("a sparse file");
         let journal = if has_journal { "has_journal" } else { "^has_journal" };
@@ -122,16 +133,16 @@ impl FailingDisk {
         make.args(["-q", "-F", "-m", "0", "-N", "4096", "-O", journal]);
         make.args(["-E", "lazy_itable_init=0,nodiscard"]);
         run(make.arg(&image))?;
-        let disk = Self { directory: directory.to_owned(), blocks, image, _place: place };
-        disk.attach()?;
+        let device = attach()?;
+        let disk = Self { directory: directory.to_owned(), blocks, device, _place: place };
+        disk.mount_device()?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).expect("set");
         fs::remove_dir(directory.join("lost+found")).expect("removed");
         Ok(disk)
     }
 
-    fn attach(&self) -> Result<(), String> {
-        let mut mount = Command::new("mount");
-        run(mount.args(["-t", "ext4", "-o", "loop"]).arg(&self.image).arg(&self.directory))
+    fn mount_device(&self) -> Result<(), String> {
+        run(Command::new("mount").args(["-t", "ext4", &self.device]).arg(&self.directory))
     }
 
     /// Has the kernel give up the file system, as it does when it cannot write what holds it together: from now on
@@ -152,10 +163,13 @@ impl FailingDisk {
         // What has just ended may have files open for a moment yet.
         until("nobody uses the disk", || run(Command::new("umount").arg(&self.directory)).is_ok());
         // It says with 1 that something was repaired.
-        let checked = Command::new("fsck.ext4").args(["-p", "-f"]).arg(&self.image).output();
+        let checked = Command::new("fsck.ext4").args(["-p", "-f", &self.device]).output();
         let checked = checked.expect("fsck.ext4 runs");
         assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
-        self.attach().expect("it is mounted again");
+        self.mount_device().expect("it is mounted again");
+        let probe = self.directory.join("probe");
+        File::create(&probe).expect("it can be written again");
+        fs::remove_file(probe).expect("removed");
     }
 
     /// Fills it, or takes away what filled it.
@@ -191,6 +205,8 @@ impl FailingDisk {
 impl Drop for FailingDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.directory).status();
+        // Once nobody uses it any more.
+        let _ = Command::new("losetup").args(["--detach", &self.device]).status();
     }
 }
 

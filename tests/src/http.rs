@@ -130,11 +130,26 @@ impl Request {
     /// If the signer refuses it.
     #[must_use]
     pub fn signed_for(self, service: &str, who: &Credentials, daemon: &Daemon) -> Self {
+        self.signed_in(REGION, service, who, daemon)
+    }
+
+    /// The same, for another Region.
+    ///
+    /// # Panics
+    /// If the signer refuses it.
+    #[must_use]
+    pub fn signed_in(
+        self,
+        region: &str,
+        service: &str,
+        who: &Credentials,
+        daemon: &Daemon,
+    ) -> Self {
         let Credentials { id, secret } = who;
         let identity = AwsCredentials::new(id, secret, None, None, "test").into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
-            .region(REGION)
+            .region(region)
             .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
@@ -184,6 +199,13 @@ impl Request {
 #[must_use]
 pub fn call(daemon: &Daemon, operation: &str, body: &Value) -> Answer {
     Request::new(operation, body.to_string()).signed(daemon).send(daemon)
+}
+
+/// The same, in another Region.
+#[must_use]
+pub fn call_in(daemon: &Daemon, region: &str, operation: &str, body: &Value) -> Answer {
+    let request = Request::new(operation, body.to_string());
+    request.signed_in(region, "kms", &daemon.credentials(), daemon).send(daemon)
 }
 
 /// Asks for one of the paths that are for operators; nothing is signed.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use hsm_tests::ctl;
 use hsm_tests::daemon::{Credentials, Daemon};
 use hsm_tests::flood::{allow_files, resident};
-use hsm_tests::http::{Connection, Request, get};
+use hsm_tests::http::{Connection, Request, await_devices, call, get};
+use hsm_tests::losses::assert_intact;
+use hsm_tests::patience::until;
 use serde_json::{Value, json};
 
 /// Clients with which a daemon is busy, and no more.
@@ -192,4 +194,40 @@ fn ten_times_what_can_be_served() {
     assert!(looked.iter().all(|took| *took < Duration::from_secs(5)), "{looked:?}");
     assert!(administered < Duration::from_secs(10), "{administered:?}");
     assert!(highest < before + (256 << 20), "{before} {highest}");
+}
+
+/// Clients that have given up cost no device anything: what waits for it on their behalf is not sent to it any more.
+#[test]
+fn calls_of_clients_that_have_gone_are_not_made() {
+    const CLIENTS: u64 = 160;
+    let mut daemon = Daemon::start(&["soft"]);
+    await_devices(&daemon, 1);
+    let signs = json!({ "KeySpec": "RSA_4096", "KeyUsage": "SIGN_VERIFY" });
+    let made = call(&daemon, "CreateKey", &signs).json();
+    let key = made["KeyMetadata"]["KeyId"].as_str().expect("a key id").to_owned();
+    let device = || get(&daemon, "/readyz").json()["devices"][0].clone();
+    let answered = || device()["answered"].as_u64().expect("a number");
+    let request = |number: u64| {
+        let body = json!({ "KeyId": key, "Message": format!("{number:08}"),
+            "SigningAlgorithm": "RSASSA_PSS_SHA_256" });
+        Request::new("Sign", body.to_string()).signed(&daemon).to_bytes(daemon.address())
+    };
+    let requests: Vec<_> = (0..CLIENTS).map(request).collect();
+    let before = answered();
+    let mut clients: Vec<_> = requests.iter().map(|_| Connection::open(&daemon)).collect();
+    for (client, request) in clients.iter_mut().zip(&requests) {
+        client.write(request).expect("written");
+    }
+    until("the device works on them", || answered() > before);
+    drop(clients);
+    until("it has nothing more to do", || device()["inFlight"] == 0);
+    let done = answered() - before;
+    println!("{done} of {CLIENTS} calls were made");
+    assert!(done < CLIENTS * 3 / 4, "{done} calls were made for nobody");
+    // Somebody who stays is served at once.
+    let body = json!({ "KeyId": key, "Message": "AAAA", "SigningAlgorithm": "RSASSA_PSS_SHA_256" });
+    assert_eq!(call(&daemon, "Sign", &body).status, 200);
+    // What was done is on record, whether or not anybody has learned of it.
+    assert!(daemon.stop().success());
+    assert_intact(&daemon);
 }

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 #[path = "store/repair.rs"]
 mod repair;
+#[path = "store/yields.rs"]
+mod yields;
 
 /// Records beside those of the keys, so that an import has many transactions.
 const MANY: usize = 6000;

@@ -12,7 +12,8 @@ use crate::{
 pub(crate) const HELP: &str = "\
 Eight clients work on the same keys, aliases, policies and grants of a kmsd, or
 a few, while processes, emulated devices and members of the store are killed,
-paused and cut off, devices are drained, disks are full, and clocks jump.
+paused and cut off, devices are drained, disks are full or break, and clocks
+jump.
 Afterwards the order of all answers is checked, every ciphertext is opened,
 audit logs are verified, and files are searched for plaintexts.
 
@@ -22,6 +23,7 @@ audit logs are verified, and files are searched for plaintexts.
   --daemons N   1 to 5; several have a cluster of etcd as their store
                 [default: 1]
   --devices N   emulated devices, 1 to 8 [default: 3]
+  --regions N   1 or 2; each daemon has a device in each [default: 1]
   --beside COMMIT  every second daemon is of that commit, and each start may be
                 of the other one: an upgrade and its way back
   --json        one JSON document instead of text
@@ -33,7 +35,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     let toolchain = Toolchain::parse(&mut args)?;
     let profile = Profile::parse(&mut args);
     let mut flags = Vec::new();
-    for name in ["--seed", "--seconds", "--minutes", "--daemons", "--devices"] {
+    for name in ["--seed", "--seconds", "--minutes", "--daemons", "--devices", "--regions"] {
         if let Some(value) = args.value(name)? {
             flags.extend([name.to_owned(), value]);
         }

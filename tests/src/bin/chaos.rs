@@ -6,7 +6,7 @@ use std::time::Duration;
 use hsm_tests::chaos::{self, Options};
 
 const USAGE: &str =
-    "usage: chaos [--seed N] [--seconds N | --minutes N] [--daemons N] [--devices N]
+    "usage: chaos [--seed N] [--seconds N | --minutes N] [--daemons N] [--devices N] [--regions N]
              [--beside KMSD] [--json]
 
   --seed N      repeats a schedule of faults (default: a new one)
@@ -14,6 +14,7 @@ const USAGE: &str =
   --minutes N   the same in minutes
   --daemons N   1 to 5; several have a cluster of etcd as their store (default 1)
   --devices N   emulated devices, 1 to 8 (default 3)
+  --regions N   1 or 2; each daemon has a device in each (default 1)
   --beside KMSD every second daemon runs this program, and each start may be of either
   --json        one JSON document instead of text";
 
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Options, bool), String> {
     let time = Duration::from_secs(60);
     let seed = fastrand::u64(..);
-    let mut options = Options { seed, time, daemons: 1, devices: 3, beside: None, tells: true };
+    let mut options =
+        Options { seed, time, daemons: 1, devices: 3, regions: 1, beside: None, tells: true };
     let mut json = false;
     while let Some(argument) = arguments.next() {
         if argument == "--beside" {
@@ -57,6 +59,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Options, bool),
             "--minutes" => options.time = Duration::from_secs(60 * number(1, 1_440)?),
             "--daemons" => options.daemons = small(number(1, 5)?)?,
             "--devices" => options.devices = small(number(1, 8)?)?,
+            "--regions" => options.regions = small(number(1, 2)?)?,
             "--json" => json = true,
             _ => return Err(format!("unknown option {argument}")),
         }

@@ -11,8 +11,8 @@ use base64::prelude::Engine;
 use serde_json::{Value, json};
 
 use super::objects::{OfAlias, OfGrant, OfKey, OfPolicy, State};
-use super::{GRANTEE, Scene, Targets, Who};
-use crate::daemon::ACCOUNT;
+use super::{GRANTEE, Key, REGIONS, Scene, Targets, Who};
+use crate::daemon::{ACCOUNT, REGION};
 use crate::history::{Event, Step as _};
 use crate::http::{Answer, Connection, Request};
 use crate::patience::PATIENCE;
@@ -29,6 +29,8 @@ const MOST_SEALED: usize = 20_000;
 pub(super) struct Sealed {
     pub(super) plaintext: Vec<u8>,
     pub(super) blob: String,
+    /// Whether its key is in both Regions.
+    pub(super) is_shared: bool,
 }
 
 /// What was told of one object, and by which daemon.
@@ -38,6 +40,14 @@ pub(super) struct Noted<O> {
     pub(super) number: usize,
     pub(super) daemon: usize,
     pub(super) event: Event<O>,
+}
+
+/// A request that was answered.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    pub(super) id: String,
+    /// What was asked, the status, the code of an error, the daemon, and when it was begun, in milliseconds.
+    pub(super) how: String,
 }
 
 /// What a client was told.
@@ -50,8 +60,10 @@ pub(super) struct Notes {
     pub(super) sealed: Vec<Sealed>,
     /// Keys that it made.
     pub(super) made: Vec<String>,
-    /// Ids of requests that were answered.
-    pub(super) answered: Vec<String>,
+    /// Those of them that it has replicated to the second Region.
+    pub(super) replicated: Vec<String>,
+    /// Ids of requests that were answered, with when and how.
+    pub(super) answered: Vec<Answered>,
     /// Begin and end of each use of a device that succeeded.
     pub(super) served: Vec<(u64, u64)>,
     /// Requests without an answer.
@@ -132,9 +144,14 @@ impl<'s> Client<'s> {
     fn state(&mut self) {
         use OfKey::{Cancel, Disable, Enable, NotPending, Saw, Schedule};
         let number = self.random.usize(..self.targets().keys.len());
-        let id = &self.targets().keys[number];
+        let Key { region, id } = &self.targets().keys[number];
         let key = json!({ "KeyId": id });
-        let (operation, body, done) = match self.random.u8(..16) {
+        let chosen = match self.random.u8(..16) {
+            // One that has replicas is not deleted before them.
+            4..7 if self.targets().keys[number].is_multi_region() => 8,
+            chosen => chosen,
+        };
+        let (operation, body, done) = match chosen {
             0..2 => ("EnableKey", key, Enable),
             2..4 => ("DisableKey", key, Disable),
             4 => {
@@ -148,7 +165,7 @@ impl<'s> Client<'s> {
             }
             _ => ("Encrypt", json!({ "KeyId": id, "Plaintext": "AAAA" }), Saw(State::Enabled)),
         };
-        let call = self.call(operation, &body);
+        let call = self.call_in(region, Who::Root, operation, &body);
         let (operation, answered) = match &call.told {
             Told::Done(answer) if operation == "DescribeKey" => {
                 let state = match answer["KeyMetadata"]["KeyState"].as_str() {
@@ -293,17 +310,25 @@ impl<'s> Client<'s> {
 
     /// Encrypts something that it will want to have back.
     fn seal(&mut self) {
-        let key = self.some_key().to_owned();
+        let is_shared = !self.targets().shared.is_empty() && self.random.bool();
+        let (region, key) = match is_shared {
+            true => {
+                let number = self.random.usize(..self.targets().shared.len());
+                (self.some_region(), self.targets().shared[number].clone())
+            }
+            false => (REGION, self.some_key().to_owned()),
+        };
         let mut plaintext = vec![0; self.random.usize(32..=256)];
         self.random.fill(&mut plaintext);
         let body = json!({ "KeyId": key, "Plaintext": STANDARD.encode(&plaintext) });
-        let Call { begin, end, told, .. } = self.call("Encrypt", &body);
+        let Call { begin, end, told, .. } = self.call_in(region, Who::Root, "Encrypt", &body);
         match told {
             Told::Done(answer) => match answer["CiphertextBlob"].as_str() {
                 Some(blob) => {
                     self.notes.served.push((begin, end));
                     if self.notes.sealed.len() < MOST_SEALED {
-                        self.notes.sealed.push(Sealed { plaintext, blob: blob.to_owned() });
+                        let blob = blob.to_owned();
+                        self.notes.sealed.push(Sealed { plaintext, blob, is_shared });
                     }
                 }
                 None => self.wrong("Encrypt", &answer.to_string()),
@@ -320,8 +345,9 @@ impl<'s> Client<'s> {
         }
         let at = self.random.usize(..self.notes.sealed.len());
         let sealed = self.notes.sealed[at].clone();
-        let Call { begin, end, told, .. } =
-            self.call("Decrypt", &json!({ "CiphertextBlob": sealed.blob }));
+        let region = if sealed.is_shared { self.some_region() } else { REGION };
+        let body = json!({ "CiphertextBlob": sealed.blob });
+        let Call { begin, end, told, .. } = self.call_in(region, Who::Root, "Decrypt", &body);
         match told {
             Told::Done(answer) if opens(&answer, &sealed) => self.notes.served.push((begin, end)),
             Told::Done(_) => self.wrong("Decrypt", "another plaintext"),
@@ -335,14 +361,36 @@ impl<'s> Client<'s> {
         if self.notes.made.len() >= MOST_KEYS {
             return;
         }
-        match self.call("CreateKey", &json!({})).told {
+        let is_shared = !self.targets().shared.is_empty() && self.random.bool();
+        match self.call("CreateKey", &json!({ "MultiRegion": is_shared })).told {
             Told::Done(answer) => match answer["KeyMetadata"]["KeyId"].as_str() {
-                Some(id) => self.notes.made.push(id.to_owned()),
+                Some(id) => {
+                    self.notes.made.push(id.to_owned());
+                    if is_shared {
+                        self.replicate(id);
+                    }
+                }
                 None => self.wrong("CreateKey", &answer.to_string()),
             },
             Told::Refused(code) => self.wrong("CreateKey", &code),
             Told::Nothing | Told::Unknown => {}
         }
+    }
+
+    /// Has a key in the second Region as well.
+    fn replicate(&mut self, id: &str) {
+        let body = json!({ "KeyId": id, "ReplicaRegion": REGIONS[1] });
+        match self.call("ReplicateKey", &body).told {
+            Told::Done(_) => self.notes.replicated.push(id.to_owned()),
+            // Another daemon may not know the key yet.
+            Told::Refused(code) if code == "NotFoundException" => {}
+            Told::Refused(code) => self.wrong("ReplicateKey", &code),
+            Told::Nothing | Told::Unknown => {}
+        }
+    }
+
+    fn some_region(&mut self) -> &'static str {
+        REGIONS[self.random.usize(..REGIONS.len())]
     }
 
     /// One that stays enabled.
@@ -360,14 +408,18 @@ impl<'s> Client<'s> {
         self.call_as(Who::Root, operation, body)
     }
 
-    /// Sends a request once, as soon as a daemon listens.
     fn call_as(&mut self, who: Who, operation: &str, body: &Value) -> Call {
+        self.call_in(REGION, who, operation, body)
+    }
+
+    /// Sends a request once, as soon as a daemon listens.
+    fn call_in(&mut self, region: &str, who: Who, operation: &str, body: &Value) -> Call {
         let request = Request::new(operation, body.to_string());
         let daemons = self.connections.len();
         let elsewhere = self.random.u8(..8) == 0;
         let mut daemon = if elsewhere { self.random.usize(..daemons) } else { self.home };
         let (bytes, mut connection) = loop {
-            let (bytes, address) = self.scene.sign(request.clone(), who, daemon);
+            let (bytes, address) = self.scene.sign(request.clone(), region, who, daemon);
             let kept = self.connections[daemon].take();
             if let Some(kept) = kept.and_then(still_open) {
                 break (bytes, kept);
@@ -409,7 +461,15 @@ impl<'s> Client<'s> {
     fn read(&mut self, operation: &str, of: (usize, u64), answer: &Answer) -> Told {
         match answer.header("x-amzn-requestid") {
             Some(_) if self.is_only_counted(of, answer) => {}
-            Some(id) => self.notes.answered.push(id.to_owned()),
+            Some(id) => {
+                let code = if answer.status < 400 { String::new() } else { answer.code() };
+                let (daemon, begin) = (of.0, of.1 / 1_000_000);
+                let how = format!(
+                    "{operation}: {} {code}, by daemon {daemon}, begun at {begin} ms",
+                    answer.status
+                );
+                self.notes.answered.push(Answered { id: id.to_owned(), how });
+            }
             None => self.wrong(operation, "without a request id"),
         }
         if answer.status == 200 {
@@ -436,7 +496,7 @@ impl<'s> Client<'s> {
     /// not write more to it than that; or not even that, because its disk is why the request failed.
     fn is_only_counted(&self, of: (usize, u64), answer: &Answer) -> bool {
         let is_throttled = || answer.status >= 400 && answer.code() == "ThrottlingException";
-        let is_unwritten = answer.status >= 500 && self.scene.disk_may_fail(of.0);
+        let is_unwritten = answer.status >= 400 && self.scene.disk_may_fail(of.0);
         is_unwritten || self.is_out_of_time(of, answer) || is_throttled()
     }
 }

@@ -250,19 +250,25 @@ impl fmt::Display for Act {
 /// An emulated device with a line that can be in trouble.
 #[derive(Debug)]
 pub(super) struct Device {
+    region: &'static str,
     directory: TempDir,
     emulator: Option<Emulator>,
     line: Line,
 }
 
 impl Device {
-    pub(super) fn new(random: fastrand::Rng) -> Self {
+    pub(super) fn new(region: &'static str, random: fastrand::Rng) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let emulator = Emulator::boot(directory.path(), Attachment::CONSOLE);
         emulator.await_start();
         let line = directory.path().join("troubled.sock");
         let line = Line::new(line, emulator.line().to_owned(), random);
-        Self { directory, emulator: Some(emulator), line }
+        Self { region, directory, emulator: Some(emulator), line }
+    }
+
+    /// The Region that it serves.
+    pub(super) fn region(&self) -> &'static str {
+        self.region
     }
 
     /// The line to it, in the form of `--hsm`.
@@ -430,7 +436,8 @@ impl World<'_> {
         let seats = &self.scene.seats;
         let daemon = seats[device % seats.len()].daemon.read().expect("no client has failed");
         let (data, endpoint) = (daemon.data(), self.devices[device].endpoint());
-        let at = ["--data", data.to_str().expect("UTF-8"), "--url", daemon.url()];
+        let (data, region) = (data.to_str().expect("UTF-8"), self.devices[device].region());
+        let at = ["--data", data, "--url", daemon.url(), "--region", region];
         told(&[&["device", command, &endpoint][..], &at].concat())
     }
 

@@ -1,6 +1,6 @@
 //! What the clients were told is compared with what is there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Noted, Notes, Sealed, opens, policy};
+use super::client::{Answered, Noted, Notes, Sealed, opens, policy};
 use super::faults::Device;
 use super::objects::State;
 use super::report::{Recovery, Report};
-use super::{CLIENTS, Fault, Options, Scene, Targets, devices_of};
+use super::{CLIENTS, Fault, Key, Options, REGIONS, Scene, Targets, devices_of};
 use crate::ctl;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, REGION};
 use crate::disk::FailingDisk;
 use crate::history::{Event, Step, check};
-use crate::http::{Answer, call, devices_in_service, get};
+use crate::http::{Answer, call_in, devices_in_service, get};
 use crate::patience::{PATIENCE, until};
 use crate::remains::{Secret, files, search_bytes};
 
@@ -60,7 +60,10 @@ pub(super) fn judge(
     let policies = rules.histories(notes.iter().flat_map(|notes| &notes.policies));
     let grants = rules.histories(notes.iter().flat_map(|notes| &notes.grants));
     report.histories(None, grants, |number| format!("grant on {}", targets.granted[number]));
-    report.histories(State::Enabled, keys, |number| format!("key {}", targets.keys[number]));
+    report.histories(State::Enabled, keys, |number| {
+        let Key { region, id } = &targets.keys[number];
+        format!("key {id} in {region}")
+    });
     report.histories(None, aliases, |number| targets.aliases[number].clone());
     report.histories(false, policies, |number| format!("policy of {}", targets.policies[number]));
 
@@ -150,9 +153,13 @@ fn recoveries(ended: &[(Fault, u64)], notes: &[Notes]) -> BTreeMap<&'static str,
 
 /// Calls until the answer is not that something is out of reach.
 fn insist(daemon: &Daemon, operation: &str, body: &Value) -> Answer {
+    insist_in(daemon, REGION, operation, body)
+}
+
+fn insist_in(daemon: &Daemon, region: &str, operation: &str, body: &Value) -> Answer {
     let by = Instant::now() + PATIENCE;
     loop {
-        let answer = call(daemon, operation, body);
+        let answer = call_in(daemon, region, operation, body);
         if answer.status < 500 || Instant::now() > by {
             return answer;
         }
@@ -162,10 +169,10 @@ fn insist(daemon: &Daemon, operation: &str, body: &Value) -> Answer {
 
 /// Lets every key be used again.
 fn enable(daemon: &Daemon, targets: &Targets) {
-    for id in &targets.keys {
+    for Key { region, id } in &targets.keys {
         // Refused where it is not to be deleted.
-        let _ = insist(daemon, "CancelKeyDeletion", &json!({ "KeyId": id }));
-        let enabled = insist(daemon, "EnableKey", &json!({ "KeyId": id }));
+        let _ = insist_in(daemon, region, "CancelKeyDeletion", &json!({ "KeyId": id }));
+        let enabled = insist_in(daemon, region, "EnableKey", &json!({ "KeyId": id }));
         assert_eq!(enabled.status, 200, "{enabled:?}");
     }
     for id in &targets.policies {
@@ -178,7 +185,9 @@ fn enable(daemon: &Daemon, targets: &Targets) {
 /// Opens every acknowledged ciphertext, and looks at every acknowledged key, at all daemons in turn.
 fn open_all(daemons: &[Daemon], notes: &[Notes], report: &mut Report) {
     let sealed: Vec<&Sealed> = notes.iter().flat_map(|notes| &notes.sealed).collect();
-    let made: Vec<&String> = notes.iter().flat_map(|notes| &notes.made).collect();
+    let made = notes.iter().flat_map(|notes| &notes.made).map(|id| (REGION, id));
+    let replicated = notes.iter().flat_map(|notes| &notes.replicated).map(|id| (REGIONS[1], id));
+    let made: Vec<(&str, &String)> = made.chain(replicated).collect();
     report.ciphertexts = sealed.len();
     report.keys = made.len();
     let per_thread = |count: usize| count.div_ceil(CLIENTS).max(1);
@@ -187,9 +196,12 @@ fn open_all(daemons: &[Daemon], notes: &[Notes], report: &mut Report) {
         let openers = openers.map(|(sealed, daemon)| {
             scope.spawn(move || {
                 let open = |sealed: &&&Sealed| {
-                    let body = json!({ "CiphertextBlob": sealed.blob });
-                    let answer = insist(daemon, "Decrypt", &body);
-                    answer.status != 200 || !opens(&answer.json(), sealed)
+                    let regions = if sealed.is_shared { &REGIONS[..] } else { &REGIONS[..1] };
+                    regions.iter().any(|region| {
+                        let body = json!({ "CiphertextBlob": sealed.blob });
+                        let answer = insist_in(daemon, region, "Decrypt", &body);
+                        answer.status != 200 || !opens(&answer.json(), sealed)
+                    })
                 };
                 let lost = sealed.iter().filter(open);
                 lost.map(|sealed| format!("does not open: {}", sealed.blob)).collect::<Vec<_>>()
@@ -199,10 +211,11 @@ fn open_all(daemons: &[Daemon], notes: &[Notes], report: &mut Report) {
         let lookers = made.chunks(per_thread(made.len())).zip(daemons.iter().cycle());
         let lookers = lookers.map(|(made, daemon)| {
             scope.spawn(move || {
-                let is_lost = |id: &&&String| {
-                    insist(daemon, "DescribeKey", &json!({ "KeyId": id })).status != 200
+                let is_lost = |(region, id): &&(&str, &String)| {
+                    insist_in(daemon, region, "DescribeKey", &json!({ "KeyId": id })).status != 200
                 };
-                made.iter().filter(is_lost).map(|id| format!("key {id} is lost")).collect()
+                let lost = made.iter().filter(is_lost);
+                lost.map(|(region, id)| format!("key {id} of {region} is lost")).collect()
             })
         });
         let threads: Vec<_> = openers.into_iter().chain(lookers.collect::<Vec<_>>()).collect();
@@ -234,9 +247,9 @@ fn audited(daemons: &[Daemon], notes: &[Notes], report: &mut Report) {
     for (id, count) in recorded.iter().filter(|(_, count)| **count > 1) {
         report.wrong(format!("request {id} is recorded {count} times"));
     }
-    let answered: BTreeSet<&String> = notes.iter().flat_map(|notes| &notes.answered).collect();
-    for id in answered.into_iter().filter(|id| !recorded.contains_key(*id)) {
-        report.wrong(format!("request {id} was answered and is not recorded"));
+    let answered = notes.iter().flat_map(|notes| &notes.answered);
+    for Answered { id, how } in answered.filter(|answer| !recorded.contains_key(&answer.id)) {
+        report.wrong(format!("request {id} was answered and is not recorded: {how}"));
     }
 }
 

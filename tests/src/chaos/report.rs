@@ -38,6 +38,7 @@ pub struct Report {
     time: Duration,
     daemons: usize,
     devices: usize,
+    regions: usize,
     answered: usize,
     lost: u64,
     refused: BTreeMap<String, u64>,
@@ -59,8 +60,8 @@ pub struct Report {
 impl Report {
     /// What clients have noted, before anything is judged.
     pub(super) fn of(options: &Options, notes: &[Notes]) -> Self {
-        let Options { seed, time, daemons, devices, .. } = *options;
-        let mut report = Self { seed, time, daemons, devices, ..Self::default() };
+        let Options { seed, time, daemons, devices, regions, .. } = *options;
+        let mut report = Self { seed, time, daemons, devices, regions, ..Self::default() };
         for notes in notes {
             report.answered += notes.answered.len();
             report.lost += notes.lost;
@@ -114,6 +115,7 @@ impl Report {
             "seed": self.seed,
             "daemons": self.daemons,
             "devices": self.devices,
+            "regions": self.regions,
             "seconds": self.time.as_secs(),
             "answered": self.answered,
             "unanswered": self.lost,
@@ -155,6 +157,7 @@ impl fmt::Display for Report {
             "\nchecked: the order of {events} answers about {objects} objects, {ciphertexts} ciphertexts,"
         )?;
         writeln!(f, "  {keys} keys, {records} audit records, {files} files for plaintexts")?;
+        writeln!(f, "everything was in service {} ms after the end", self.back.as_millis())?;
         for fault in &self.left_out {
             writeln!(f, "LEFT OUT: {fault}")?;
         }
@@ -165,12 +168,12 @@ impl fmt::Display for Report {
                 for violation in violations.iter().take(20) {
                     write!(f, "\n  {violation}")?;
                 }
-                let Self { seed, daemons, devices, .. } = self;
+                let Self { seed, daemons, devices, regions, .. } = self;
                 let seconds = self.time.as_secs();
                 write!(
                     f,
                     "\nthe schedule again: cargo xtask chaos --seed {seed} --seconds {seconds} \
-                     --daemons {daemons} --devices {devices}"
+                     --daemons {daemons} --devices {devices} --regions {regions}"
                 )
             }
         }

@@ -1,4 +1,4 @@
-//! A cluster that was put back to an older state while no daemon ran.
+//! A cluster that was put back to an older state while no daemon ran, or is another one.
 
 use std::fs;
 use std::path::Path;
@@ -64,4 +64,38 @@ fn a_cluster_that_was_put_back_is_served_only_if_a_person_accepts_it() {
     await_devices(&daemon, 1);
     assert_opens(&daemon, &blob);
     assert!(daemon.stop().success());
+}
+
+/// Somebody has the daemon use another cluster than before, such as an empty one.
+#[test]
+fn another_cluster_is_served_only_if_a_person_accepts_it() {
+    let [first, second] = [EtcdCluster::start(1), EtcdCluster::start(1)];
+    let at = |cluster: &EtcdCluster| ["--store".to_owned(), format!("etcd:{}", cluster.urls()[0])];
+    let mut daemon = Daemon::stopped(&["soft"]);
+    daemon.replace_arguments(&at(&first));
+    daemon.restart();
+    await_devices(&daemon, 1);
+    let blob = encrypt(&daemon, &create(&daemon));
+    assert!(daemon.stop().success());
+
+    daemon.replace_arguments(&at(&second));
+    let said = daemon.restart_refused();
+    assert!(said.contains("in another etcd cluster than before"), "{said}");
+    // With the one that it was, nothing has happened.
+    daemon.replace_arguments(&at(&first));
+    daemon.restart();
+    await_devices(&daemon, 1);
+    assert_opens(&daemon, &blob);
+    assert!(daemon.stop().success());
+
+    daemon.replace_arguments(&at(&second));
+    let code = code_in(&daemon.restart_refused());
+    accept(&daemon, &code);
+    daemon.restart();
+    await_devices(&daemon, 1);
+    let listed = call(&daemon, "ListKeys", &json!({})).json();
+    assert_eq!(listed["Keys"].as_array().map(Vec::len), Some(0), "{listed}");
+    assert_opens(&daemon, &encrypt(&daemon, &create(&daemon)));
+    assert!(daemon.stop().success());
+    assert_eq!(events(&daemon, "AcceptMismatch").len(), 1);
 }
