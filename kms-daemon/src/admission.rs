@@ -5,9 +5,12 @@
 //! whether its client is still there.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use host_driver::caller::{Caller, Gone};
 
@@ -28,6 +31,8 @@ const RECENT: Duration = Duration::from_secs(1);
 const KEYS: usize = 10_000;
 /// What is left for a command at least, however long the request has waited for what came before it.
 const LEAST: Duration = Duration::from_secs(2);
+/// How often somebody who waits for long looks whether the client is there.
+const GLANCE: Duration = Duration::from_millis(200);
 
 tokio::task_local! {
     static ASKER: Asker;
@@ -63,6 +68,14 @@ pub(crate) fn on_behalf(limit: Duration) -> (Caller, Option<Instant>) {
         (Caller { flow, gone: asker.gone.clone() }, Some(deadline))
     });
     known.unwrap_or_default()
+}
+
+/// Completes once the client of this request has left, or soon after; never if there is none.
+pub(crate) async fn client_leaves() {
+    let Ok(gone) = ASKER.try_with(|asker| asker.gone.clone()) else { return pending().await };
+    while !gone.is_raised() {
+        sleep(GLANCE).await;
+    }
 }
 
 /// The requests that are served.

@@ -23,6 +23,7 @@ mod body;
 mod connection;
 mod content;
 mod cors;
+mod departure;
 mod erasing;
 mod external;
 mod front;

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::approval::rule_of_key;
 use super::{Busy, Devices, current, refusal, response};
+use crate::admission::client_leaves;
 use crate::policy::{Authorized, AuthorizedAccount};
 use kms_base::context::RequestContext;
 use kms_base::error::KmsError;
@@ -209,7 +210,13 @@ impl Devices<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let claimant = self.request.map(claimant);
         let deadline = Instant::now() + PAIR_PATIENCE;
-        let pair = self.pool.key_pair(spec, purpose, claimant.as_deref(), deadline).await;
+        let waits = self.pool.key_pair(spec, purpose, claimant.as_deref(), deadline);
+        let pair = tokio::select! {
+            biased;
+            pair = waits => pair,
+            // With the next try its place is the one that it had.
+            () = client_leaves() => Err(CallError::CallerGone),
+        };
         pair.map_err(|error| refusal(error, busy))
     }
 }

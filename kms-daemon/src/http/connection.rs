@@ -66,8 +66,9 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let address = address.ip().to_canonical();
         let (alive, standing) = (self.alive.clone(), Arc::clone(&self.standing));
-        let peer = Peer { address, tls: None, alive, place: None, standing, pages: self.pages };
         let mut stream = Paced::new(stream, self.limits.write, Arc::clone(&self.standing));
+        let (line, pages) = (stream.line(), self.pages);
+        let peer = Peer { address, tls: None, alive, place: None, standing, line, pages };
         let Some(encryption) = encryption else {
             let Some(Ok((begin, is_http2))) = self.begun(begin(&mut stream)).await else {
                 return; // gone, or too slow

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::body::Memory;
 use super::cors::Cors;
+use super::departure::{Line, watched};
 use super::external;
 use super::kms::refusal;
 use super::page;
@@ -45,6 +46,8 @@ pub struct Peer {
     pub place: Option<Arc<Place>>,
     /// What is known of the connection.
     pub standing: Arc<Standing>,
+    /// By which it shows whether the client is there.
+    pub line: Line,
     /// What is served on its port.
     pub pages: Pages,
 }
@@ -90,11 +93,11 @@ impl Front {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if peer.pages == Pages::ExternalStores {
-            let gone = Gone::default();
+            let (gone, line) = (Gone::default(), peer.line.clone());
             // It is large, and is not to be moved about on the stack.
             let call = Box::pin(async move { self.external(request, peer).await });
-            let call = Uncut::new(admission::asked(gone.clone(), call)).telling(gone);
-            return call.await.unwrap_or_else(|_| {
+            let call = Uncut::new(admission::asked(gone.clone(), call)).telling(gone.clone());
+            return watched(call, line, gone).await.unwrap_or_else(|_| {
                 external::refusal(&KmsError::internal("the request has panicked").into())
             });
         }
@@ -125,11 +128,11 @@ impl Front {
                 })
             }
             _ => {
-                let reader = self.cors.reader(&request);
+                let (reader, line) = (self.cors.reader(&request), peer.line.clone());
                 let api = Box::pin(async move { self.api(request, peer).await });
                 let gone = Gone::default();
-                let api = Uncut::new(admission::asked(gone.clone(), api)).telling(gone);
-                let mut reply = api
+                let api = Uncut::new(admission::asked(gone.clone(), api)).telling(gone.clone());
+                let mut reply = watched(api, line, gone)
                     .await
                     .unwrap_or_else(|_| refusal(&KmsError::internal("the request has panicked")));
                 reader.show(&mut reply);

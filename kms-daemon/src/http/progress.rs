@@ -5,14 +5,16 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::departure::Line;
 use super::seats::Standing;
 
 /// What must be taken in each span of time in which output waits, in bytes: what the slowest of
@@ -22,7 +24,9 @@ const LEAST: usize = 4096;
 /// A stream that fails when output waits for longer than its patience and less than [`LEAST`]
 /// bytes of it are taken. It is then reset, so that the kernel keeps nothing for it either.
 pub(super) struct Paced {
-    stream: TcpStream,
+    /// Looked at while a request is under way, to see whether its client has left.
+    reads: Arc<Mutex<OwnedReadHalf>>,
+    writes: OwnedWriteHalf,
     /// Read before what is still to come.
     begin: io::Cursor<Vec<u8>>,
     patience: Duration,
@@ -40,7 +44,14 @@ struct Waiting {
 impl Paced {
     pub(super) fn new(stream: TcpStream, patience: Duration, standing: Arc<Standing>) -> Self {
         let begin = io::Cursor::default();
-        Self { stream, begin, patience, waiting: None, standing, has_stalled: false }
+        let (reads, writes) = stream.into_split();
+        let reads = Arc::new(Mutex::new(reads));
+        Self { reads, writes, begin, patience, waiting: None, standing, has_stalled: false }
+    }
+
+    /// The side of it that the client sends on.
+    pub(super) fn line(&self) -> Line {
+        Line::of(&self.reads)
     }
 
     /// Puts back what was read.
@@ -94,7 +105,8 @@ impl AsyncRead for Paced {
             this.begin.set_position((at + count) as u64);
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_read(context, buffer)
+        let mut reads = this.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *reads).poll_read(context, buffer)
     }
 }
 
@@ -104,7 +116,7 @@ impl AsyncWrite for Paced {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = Pin::new(&mut self.writes).poll_write(context, bytes);
         self.paced(context, written)
     }
 
@@ -113,22 +125,22 @@ impl AsyncWrite for Paced {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        let written = Pin::new(&mut self.writes).poll_write_vectored(context, bytes);
         self.paced(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.writes.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever flushes has written all that there is.
         self.waiting = None;
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.writes).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.writes).poll_shutdown(context)
     }
 }
 
@@ -136,7 +148,7 @@ impl Drop for Paced {
     fn drop(&mut self) {
         if self.has_stalled || self.standing.is_ended() {
             // Else the kernel would offer the rest to such a client for minutes.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.writes.as_ref().set_zero_linger();
         }
     }
 }

@@ -157,7 +157,7 @@ impl RedbStore {
     /// The store in a file, or in what stands for one.
     fn at(place: impl Place, space: Option<Arc<Space>>) -> Result<Self, StoreError> {
         let opened = Arc::new(Opened::new(place)?);
-        let revision = prepare(&*opened.database()?)?;
+        let revision = prepare(&opened.current()?.database)?;
         let history = History::new(revision);
         let (jobs, queue) = mpsc::channel(MAX_GROUP);
         let (shared, published) = (Arc::clone(&opened), history.clone());

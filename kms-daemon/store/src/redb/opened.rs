@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
@@ -77,25 +77,50 @@ pub(super) fn on(backend: impl StorageBackend) -> Result<Database, StoreError> {
     Database::builder().create_with_backend(backend).map_err(engine)
 }
 
+/// The file as it was opened once.
+pub(super) struct Current {
+    pub(super) database: Database,
+    /// Whether reading or writing has failed since.
+    failed: AtomicBool,
+}
+
+impl Current {
+    fn new(database: Database) -> Arc<Self> {
+        Arc::new(Self { database, failed: AtomicBool::new(false) })
+    }
+
+    /// Remembers what has failed for good.
+    pub(super) fn failed_with(&self, error: &redb::Error) -> StoreError {
+        if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo) {
+            self.failed.store(true, Ordering::Release);
+        }
+        engine(error)
+    }
+}
+
 /// The open file. There is none from when it has failed until it is opened again.
 pub(super) struct Opened {
     place: Box<dyn Place>,
-    database: RwLock<Option<Arc<Database>>>,
-    failed: AtomicBool,
+    current: RwLock<Option<Arc<Current>>>,
 }
 
 impl Opened {
     /// Opens it for the first time.
     pub(super) fn new(place: impl Place) -> Result<Self, StoreError> {
-        let database = RwLock::new(Some(Arc::new(place.open(false)?)));
-        Ok(Self { place: Box::new(place), database, failed: AtomicBool::new(false) })
+        let current = RwLock::new(Some(Current::new(place.open(false)?)));
+        Ok(Self { place: Box::new(place), current })
+    }
+
+    fn usable(&self) -> Option<Arc<Current>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // The engine would answer out of its memory, where a change may be missing that the file has.
+        current.filter(|current| !current.failed.load(Ordering::Acquire))
     }
 
     /// # Errors
     /// [`StoreError::Engine`] while there is none.
-    pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner).clone();
-        database
+    pub(super) fn current(&self) -> Result<Arc<Current>, StoreError> {
+        self.usable()
             .ok_or_else(|| engine("the file of the store has failed, and is not open again yet"))
     }
 
@@ -107,21 +132,13 @@ impl Opened {
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let database = self.database()?;
-        work(&database).map_err(|error| self.failed_with(&error))
-    }
-
-    /// Remembers what has failed for good.
-    pub(super) fn failed_with(&self, error: &redb::Error) -> StoreError {
-        if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo) {
-            self.failed.store(true, Ordering::Release);
-        }
-        engine(error)
+        let current = self.current()?;
+        work(&current.database).map_err(|error| current.failed_with(&error))
     }
 
     /// Whether it is to be opened again.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.usable().is_none()
     }
 
     /// Closes it, once nobody reads any more or soon, and opens it again, for [`Opened::put_back`].
@@ -129,10 +146,10 @@ impl Opened {
     /// # Errors
     /// [`StoreError::Engine`]: it is tried again later.
     pub(super) fn open_again(&self) -> Result<Database, StoreError> {
-        let former = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let former = self.current.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(former) = former {
-            let by = std::time::Instant::now() + READERS;
-            while Arc::strong_count(&former) > 1 && std::time::Instant::now() < by {
+            let by = Instant::now() + READERS;
+            while Arc::strong_count(&former) > 1 && Instant::now() < by {
                 thread::sleep(Duration::from_millis(1));
             }
         }
@@ -141,13 +158,13 @@ impl Opened {
 
     /// From now on it is used again.
     pub(super) fn put_back(&self, database: Database) {
-        self.failed.store(false, Ordering::Release);
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        let current = Some(Current::new(database));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 }
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("Opened").field("failed", &self.has_failed()).finish_non_exhaustive()
     }
 }

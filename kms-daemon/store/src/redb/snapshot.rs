@@ -197,17 +197,17 @@ mod tests {
         const OTHER: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("other");
         let dir = tempfile::tempdir().unwrap();
         let store = RedbStore::open(&dir.path().join("store.redb")).unwrap();
-        let write = store.opened.database().unwrap().begin_write().unwrap();
+        let write = store.opened.current().unwrap().database.begin_write().unwrap();
         write.open_table(FACTS).unwrap().insert("fact", b"true".as_slice()).unwrap();
         write.commit().unwrap();
         let path = dir.path().join("with-facts");
         store.snapshot().unwrap().write_to(&path).unwrap();
         let copy = RedbStore::open(&path).unwrap();
-        let read = copy.opened.database().unwrap().begin_read().unwrap();
+        let read = copy.opened.current().unwrap().database.begin_read().unwrap();
         let fact = read.open_table(FACTS).unwrap().get("fact").unwrap().unwrap();
         assert_eq!(fact.value(), b"true");
 
-        let write = store.opened.database().unwrap().begin_write().unwrap();
+        let write = store.opened.current().unwrap().database.begin_write().unwrap();
         write.open_table(OTHER).unwrap().insert("a", 1).unwrap();
         write.commit().unwrap();
         let error = store.snapshot().unwrap().write_to(&dir.path().join("copy")).unwrap_err();

@@ -105,7 +105,7 @@ impl Writer {
             return Ok(());
         }
         if self.attempted.is_some_and(|at| at.elapsed() < ATTEMPTS) {
-            return self.opened.database().map(drop);
+            return self.opened.current().map(drop);
         }
         let is_news = self.told.is_none_or(|at| at.elapsed() > QUIET);
         if is_news && self.attempted.is_none() {
@@ -147,8 +147,8 @@ impl Writer {
     /// Applies the transactions in order and makes them durable. On error either all or none are applied, and
     /// which it was shows when the file is opened again.
     fn write_group(&mut self, transactions: Vec<Transaction>) -> Result<Vec<Commit>, StoreError> {
-        let database = self.opened.database()?;
-        self.write(&database, transactions).map_err(|error| self.opened.failed_with(&error))
+        let current = self.opened.current()?;
+        self.write(&current.database, transactions).map_err(|error| current.failed_with(&error))
     }
 
     fn write(
