@@ -17,6 +17,8 @@ use crate::history::{Event, Step as _};
 use crate::http::{Answer, Connection, Request};
 use crate::patience::PATIENCE;
 
+/// How long a client waits after a fault of the service.
+const RETRY: Duration = Duration::from_millis(100);
 /// How long a client waits where nobody listens.
 const AWAY: Duration = Duration::from_millis(20);
 /// Keys that a client makes.
@@ -454,6 +456,10 @@ impl<'s> Client<'s> {
                 return Call { daemon, begin, end: u64::MAX, told: Told::Unknown };
             }
         };
+        if matches!(told, Told::Unknown) {
+            // As SDKs do. And too many changes of which nobody knows whether they were made cannot be put in order.
+            thread::sleep(RETRY);
+        }
         let end = if matches!(told, Told::Unknown) { end + self.scene.lingers } else { end };
         Call { daemon, begin, end, told }
     }
