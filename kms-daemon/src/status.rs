@@ -48,8 +48,6 @@ pub struct DaemonStatus {
     regions: Arc<Regions>,
     store: Arc<dyn Store>,
     store_available: AtomicBool,
-    /// What the store said last when it did not answer.
-    store_error: Mutex<String>,
     fleet: Option<Arc<Fleet>>,
     catalog: Option<Arc<Catalog>>,
     backups: Option<Arc<Snapshots>>,
@@ -79,7 +77,6 @@ impl DaemonStatus {
             regions,
             store,
             store_available: AtomicBool::new(true),
-            store_error: Mutex::default(),
             fleet: None,
             catalog: None,
             backups: None,
@@ -154,9 +151,6 @@ impl DaemonStatus {
                     first = !self.note(last.as_ref());
                 }
                 *self.last_backup() = last;
-            }
-            if let Err(error) = &answer {
-                *lock(&self.store_error) = error.to_string();
             }
             if self.store_available.swap(available, Ordering::AcqRel) != available {
                 match answer {
@@ -338,9 +332,11 @@ impl DaemonStatus {
             )
         });
         let is_silent = stale.is_none() && !self.store_available.load(Ordering::Acquire);
+        // What it says may name the members of a cluster, and anybody may read this.
         let silent = is_silent.then(|| {
-            let error = lock(&self.store_error).clone();
-            format!("the store does not answer ({error}), and requests that need it fail; it is tried again")
+            "the store does not answer, and requests that need it fail; it is tried again, and the daemon's log says \
+             why"
+                .to_owned()
         });
         unwritten
             .into_iter()
