@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,14 +34,14 @@ pub(super) struct OnDisk {
     path: PathBuf,
     /// Device and inode.
     is: (u64, u64),
-    first: RwLock<Option<File>>,
+    first: Mutex<Option<File>>,
 }
 
 impl OnDisk {
     /// Takes over a file that has just been opened.
     pub(super) fn new(path: &Path, file: File) -> Result<Self, StoreError> {
         let is = identity(&file)?;
-        Ok(Self { path: path.to_owned(), is, first: RwLock::new(Some(file)) })
+        Ok(Self { path: path.to_owned(), is, first: Mutex::new(Some(file)) })
     }
 
     /// What was refused may be in memory still: it goes to the disk now or is forgotten.
@@ -60,7 +60,7 @@ impl OnDisk {
 impl Place for OnDisk {
     fn open(&self, is_again: bool) -> Result<Database, StoreError> {
         let file = match is_again {
-            false => self.first.write().unwrap_or_else(PoisonError::into_inner).take(),
+            false => self.first.lock().unwrap_or_else(PoisonError::into_inner).take(),
             true => None,
         };
         let file = file.map_or_else(|| self.file_again(), Ok)?;
