@@ -18,6 +18,8 @@ fn nothing_acknowledged_is_lost_by_two_daemons_on_one_cluster() {
 fn a_minute(test: &str, daemons: usize, regions: usize) {
     let mut random = seed::random(test);
     let (seed, time) = (random.u64(..), Duration::from_secs(60));
+    // Before anything can fail.
+    eprintln!("{test}: seed {seed}, {daemons} daemons, {regions} Regions");
     let report =
         run(Options { seed, time, daemons, devices: 3, regions, beside: None, tells: true });
     eprintln!("{report}");
